@@ -1,0 +1,190 @@
+"""What a module's state machine asks for, in batches whose order is part of the type.
+
+A `Batch` is performed in this order and no other: first `persist` is made durable (both the write and
+its sync; if that fails the rest of the batch is dropped and `events.DiskFailed` is told), then the
+messages of `send` are handed to the stream in order, then `apply` is performed in order. Batches are
+performed one after the other; a later batch never overtakes an earlier one that waits for its disk.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .identity import Generation, Id
+from .messages import Message
+from .record import Record
+from .settings import StopMode
+
+# ---- the mirror (data path): performed by calling the method of the same meaning ---------------------
+
+
+class OpenAlone(NamedTuple):
+    """From here on the resource's I/O is served by this node alone."""
+
+
+class HoldIO(NamedTuple):
+    """Accept requests, answer none (reads too), until told otherwise."""
+
+
+class CloseIO(NamedTuple):
+    """Fail every held and every further request: the resource is (being) turned off."""
+
+
+class BeginSession(NamedTuple):
+    """A session began. As PRIM (`primary`): serve I/O on both nodes; wait for the SECOND's marks.
+
+    Args:
+        session, generation: what every frame of the session carries.
+        resend: the peer is the same process and kept what it had: send unacknowledged writes again.
+        everything: the SECOND is blank or no bitmap reaches back: compare/copy the whole volume.
+        serve: PRIM only: whether requests may be answered now (False until `ServeIO`).
+    """
+
+    connection: int
+    session: Id
+    generation: Generation
+    primary: bool
+    resend: bool = False
+    everything: bool = False
+    serve: bool = True
+
+
+class ServeIO(NamedTuple):
+    """PRIM: requests may be completed from now on (the SECOND recorded itself, the lease permitting)."""
+
+
+class StartCopy(NamedTuple):
+    """PRIM: copy what is marked on either side."""
+
+
+class EndCopyFlush(NamedTuple):
+    """PRIM: nothing left to copy: flush both, remembering the marks as of now under `epoch`."""
+
+    epoch: int
+
+
+class FinishCopy(NamedTuple):
+    """Both sides: clear the marks of what was not written since the flush of `EndCopyFlush` began."""
+
+
+class EndSession(NamedTuple):
+    """The session is over: every write of it was applied or is dropped before anything else is answered."""
+
+
+class Quiesce(NamedTuple):
+    """Tell `events.Quiesced` once nothing is in flight and both disks flushed."""
+
+
+class SetLease(NamedTuple):
+    """Requests may be completed as PRIM until this time (seconds of the machine's clock)."""
+
+    until_s: float
+
+
+# ---- the stream --------------------------------------------------------------------------------------
+
+
+class CloseStream(NamedTuple):
+    """Close this connection; a new one is attempted by the shell."""
+
+    connection: int
+    reason: str
+
+
+class DrainInput(NamedTuple):
+    """Read everything that has arrived, hand it over, then tell `events.InputDrained` with this token."""
+
+    token: int
+
+
+# ---- the host ----------------------------------------------------------------------------------------
+
+
+class Attach(NamedTuple):
+    """Export the volume and mount the folder. `make`: a file system may be made, the volume is new."""
+
+    make: bool = False
+
+
+class Detach(NamedTuple):
+    """Unmount and free the device; `forced`: whoever holds it loses it."""
+
+    forced: bool = False
+
+
+class StartResource(NamedTuple):
+    """Start it; `resume`: from the saved state in the folder."""
+
+    resume: bool = False
+
+
+class StopResource(NamedTuple):
+    """Stop it. `timeout_s` 0 means at once."""
+
+    mode: StopMode
+    timeout_s: float
+
+
+class SuspendResource(NamedTuple):
+    """Pause the VM while I/O is held past T (best effort)."""
+
+
+class ResumeResource(NamedTuple):
+    """Let a suspended VM go on."""
+
+
+class ArmCheckers(NamedTuple):
+    """Checkers run (`armed`) or rest."""
+
+    armed: bool
+
+
+class AskWitness(NamedTuple):
+    """Ask; the answer names `question`. Answers to older questions are ignored by the machine."""
+
+    question: int
+
+
+# ---- people ------------------------------------------------------------------------------------------
+
+
+class Level(enum.Enum):
+    """How loud a sentence is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Say(NamedTuple):
+    """One plain sentence with its reason, for log, status and console. `audit`: also to the audit log."""
+
+    sentence: str
+    level: Level = Level.INFO
+    audit: bool = False
+
+
+class Reply(NamedTuple):
+    """Answer to the operator's command: `ok`, and a sentence."""
+
+    command: str
+    ok: bool
+    sentence: str
+
+
+Action = (
+    OpenAlone | HoldIO | CloseIO | BeginSession | ServeIO | StartCopy | EndCopyFlush | FinishCopy | EndSession
+    | Quiesce | SetLease | CloseStream | DrainInput | Attach | Detach | StartResource | StopResource
+    | SuspendResource | ResumeResource | ArmCheckers | AskWitness | Say | Reply
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Work in the order that must be kept: persist, then send, then apply."""
+
+    persist: Record | None = None
+    send: tuple[tuple[int, Message], ...] = ()
+    apply: tuple[Action, ...] = ()

@@ -1,0 +1,83 @@
+"""What the mirror (the data path of one module) asks its shell to do. Performed strictly in order.
+
+Effects that reach a disk name a `lane` in their meaning: `LocalWrite`/`LocalDiscard` run in order on the data file;
+`SyncLog`/`StoreBits` run in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal` anywhere. Each is
+answered by the mirror method named in its docstring.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .frames import Buffer, DataFrame
+
+
+class SendFrame(NamedTuple):
+    """Hand this frame to the stream. Its buffers stay unchanged until the frame's write is completed."""
+
+    frame: DataFrame
+
+
+class LocalWrite(NamedTuple):
+    """Write to the data file. -> `local_done(ticket, error)`"""
+
+    ticket: int
+    offset_bytes: int
+    data: Buffer
+
+
+class LocalDiscard(NamedTuple):
+    """Make a range of the data file read as zeros, freeing space where possible. -> `local_done`"""
+
+    ticket: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class LocalFlush(NamedTuple):
+    """fdatasync of the data file, after every LocalWrite handed out before. -> `flush_done(ticket, error)`"""
+
+    ticket: int
+
+
+class ReadLocal(NamedTuple):
+    """Read the data file. -> `read_done(ticket, data | None, error)`; data None: the whole range is a hole.
+
+    `hole_ok`: None may be answered (resync); otherwise zeros are.
+    """
+
+    ticket: int
+    offset_bytes: int
+    length_bytes: int
+    hole_ok: bool = False
+
+
+class SyncLog(NamedTuple):
+    """Durably add and remove extents (numbers of 4 MiB extents). -> `log_done(ticket, error)`
+
+    `bits`: pages (page number, content) of the bitmap that must be durable BEFORE the extents are removed.
+    """
+
+    ticket: int
+    add: tuple[int, ...]
+    remove: tuple[int, ...]
+    bits: tuple[tuple[int, bytes], ...] = ()
+
+
+class Complete(NamedTuple):
+    """Answer a request of the export: `error` is an errno or 0, `data` the content for reads."""
+
+    tag: int
+    error: int = 0
+    data: Buffer | None = None
+
+
+class Tell(NamedTuple):
+    """Tell the machine this event (one of the mirror's part of `events`)."""
+
+    event: object
+
+
+Effect = (
+    SendFrame | LocalWrite | LocalDiscard | LocalFlush | ReadLocal | SyncLog | Complete | Tell
+)  # fmt: skip

@@ -1,0 +1,252 @@
+"""What a module's state machine is told. The worker makes these; every one is handled with `now_s`,
+a monotonic time in seconds that counts suspend.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .identity import Id
+from .messages import Message
+from .settings import StopMode
+
+# ---- the operator and the agent --------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """Start the module. `as_primary` is the override that a person asked for by name."""
+
+    as_primary: bool = False
+
+
+class Stop(NamedTuple):
+    """Stop the module on this node; on the PRIM this fails over to the SECOND at once."""
+
+    forced: bool = False
+
+
+class Restart(NamedTuple):
+    """Restart the resource in place."""
+
+
+class StopStart(NamedTuple):
+    """Stop the module here (failing over), then start it again as SECOND."""
+
+
+class Swap(NamedTuple):
+    """Exchange the roles without losing the pair; valid on either node."""
+
+    mode: StopMode = StopMode.STOP
+
+
+class Abandon(NamedTuple):
+    """Give up a swap that is still waiting for the guest."""
+
+
+class WindowOpen(NamedTuple):
+    """The maintenance window for going home opened or closed."""
+
+    open: bool
+
+
+class CheckersSuspended(NamedTuple):
+    """A person suspended or resumed the checkers."""
+
+    suspended: bool
+
+
+class AgentLink(NamedTuple):
+    """The connection to this node's own agent came up or went down (down: this worker is deaf)."""
+
+    up: bool
+
+
+# ---- the peer --------------------------------------------------------------------------------------
+
+
+class StreamUp(NamedTuple):
+    """A data stream to the authenticated peer stands; nothing was exchanged on it yet.
+
+    `connection` numbers the connections of this process; messages and `StreamDown` repeat it.
+    """
+
+    connection: int
+
+
+class StreamDown(NamedTuple):
+    """That connection is gone, and everything that had arrived on it was handed over before."""
+
+    connection: int
+    reason: str
+
+
+class Received(NamedTuple):
+    """A control message of the peer's machine."""
+
+    connection: int
+    message: Message
+
+
+class Heartbeat(NamedTuple):
+    """A sign of life of the peer's worker, authenticated and not replayed, over the stream or an agent.
+
+    Args:
+        process: the peer's worker process.
+        counter: the peer's moving sign of life.
+        echo: the newest counter of ours that the peer had seen, and `echo_process` whose it was.
+        session: the session that the peer is in, or None.
+    """
+
+    process: Id
+    counter: int
+    echo_process: Id | None
+    echo: int
+    session: Id | None
+    state: str
+
+
+class PeerWorkerDead(NamedTuple):
+    """The peer's agent says: this worker process is dead and its resource confirmed off."""
+
+    process: Id
+    session: Id | None
+
+
+class PeerAgentHeard(NamedTuple):
+    """The peer's agent is heard, whatever its worker does (`worker` False: no worker process runs)."""
+
+    worker: bool
+
+
+# ---- the clock -------------------------------------------------------------------------------------
+
+
+class Tick(NamedTuple):
+    """Time passed. Comes at least every T/20. The shell has read everything that had arrived before it,
+    unless it has only just woken (the machine notices the gap itself)."""
+
+
+class InputDrained(NamedTuple):
+    """Answer to `actions.DrainInput`: everything that had arrived by now was handed over."""
+
+    token: int
+
+
+# ---- answers to actions ----------------------------------------------------------------------------
+
+
+class WitnessAnswer(NamedTuple):
+    """The witness answered question `question`."""
+
+    question: int
+    granted: bool
+    detail: str = ""
+
+
+class Attached(NamedTuple):
+    """The folder is mounted here; its file system's journal was replayed."""
+
+
+class AttachFailed(NamedTuple):
+    reason: str
+
+
+class Detached(NamedTuple):
+    """The folder is not mounted here any more and the device is gone."""
+
+
+class DetachFailed(NamedTuple):
+    reason: str
+
+
+class ResourceStarted(NamedTuple):
+    """The resource runs."""
+
+
+class ResourceStartFailed(NamedTuple):
+    reason: str
+
+
+class ResourceStopped(NamedTuple):
+    """The resource is off (or saved); nothing of it writes any more."""
+
+    saved: bool = False
+
+
+class ResourceStopFailed(NamedTuple):
+    """It did not stop in its time; it still runs."""
+
+    reason: str
+
+
+class ResourceDied(NamedTuple):
+    """It stopped by itself (crash, or a shutdown from inside)."""
+
+    reason: str
+    clean: bool = False
+
+
+class CheckerFailed(NamedTuple):
+    """A checker found the resource ill. `action` is `restart` or `stopstart`."""
+
+    checker: str
+    action: str
+    reason: str
+
+
+# ---- the mirror ------------------------------------------------------------------------------------
+
+
+class PeerMarksComplete(NamedTuple):
+    """PRIM: all marks of the SECOND arrived and are part of what is to be copied.
+
+    `left_bytes` is the size of the union.
+    """
+
+    left_bytes: int
+
+
+class CopyDone(NamedTuple):
+    """PRIM: nothing is left to copy."""
+
+
+class CopyFlushedBoth(NamedTuple):
+    """PRIM: both disks flushed after the copy of `epoch`."""
+
+    epoch: int
+
+
+class Quiesced(NamedTuple):
+    """Answer to `actions.Quiesce`: nothing in flight, both disks flushed, no marks left (as PRIM green)."""
+
+
+class PeerWriteTimeout(NamedTuple):
+    """A write or flush stayed unanswered by the SECOND for `write_timeout_s`."""
+
+
+class LocalWriteTimeout(NamedTuple):
+    """A write or flush stayed unanswered by this node's disk for `write_timeout_s`."""
+
+
+class DiskFailed(NamedTuple):
+    """This node's disk failed a data, log, bitmap or metadata operation; `full`: no space left."""
+
+    reason: str
+    full: bool = False
+
+
+class PeerDisk(NamedTuple):
+    """The peer told that its disk failed."""
+
+    reason: str
+
+
+Event = (
+    Start | Stop | Restart | StopStart | Swap | Abandon | WindowOpen | CheckersSuspended | AgentLink
+    | StreamUp | StreamDown | Received | Heartbeat | PeerWorkerDead | PeerAgentHeard
+    | Tick | InputDrained
+    | WitnessAnswer | Attached | AttachFailed | Detached | DetachFailed
+    | ResourceStarted | ResourceStartFailed | ResourceStopped | ResourceStopFailed | ResourceDied | CheckerFailed
+    | PeerMarksComplete | CopyDone | CopyFlushedBoth | Quiesced | PeerWriteTimeout | LocalWriteTimeout
+    | DiskFailed | PeerDisk
+)  # fmt: skip

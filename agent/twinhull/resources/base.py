@@ -1,0 +1,60 @@
+"""The one small interface of every resource. Methods block; the worker calls them on its host lane."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+Log = Callable[[str], None]
+
+
+class ResourceState(enum.Enum):
+    """What the host says of the resource."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    OFF = "off"
+    SAVED = "saved"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check before protection found. `fatal`: protection is refused."""
+
+    fatal: bool
+    sentence: str
+
+
+class Resource(Protocol):
+    """What runs on the folder."""
+
+    def start(self, *, resume: bool) -> None:
+        """Start it (define it first where the host needs that). Raises ResourceError."""
+
+    def stop(self, *, mode: str, timeout_s: float) -> bool:
+        """Stop it by `stop`, `save` or `off`; wait at most `timeout_s`. True when a state was saved.
+
+        Returns only when nothing of it can write any more. Raises ResourceError when it still runs.
+        """
+
+    def force_off(self) -> None:
+        """Off at once, whoever started it, also when its disk answers nothing. Idempotent."""
+
+    def forget(self) -> None:
+        """Remove its registration from this host, leaving the folder alone. Idempotent."""
+
+    def suspend(self) -> None:
+        """Pause it (best effort)."""
+
+    def resume(self) -> None:
+        """Let it go on (best effort)."""
+
+    def state(self) -> ResourceState:
+        """What the host says."""
+
+    def check_host(self) -> list[Finding]:
+        """What this host lacks to run it, in words."""

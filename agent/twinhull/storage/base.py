@@ -1,0 +1,56 @@
+"""The small interface behind which all file access of a volume stands, so that a fake disk can implement it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class File(Protocol):
+    """One open file. Every method raises DiskError (DiskFullError) when the disk fails."""
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """Exactly `length_bytes`; holes read as zeros. DiskError on a short read."""
+
+    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | None:
+        """Like `read`, but None when it would have to wait for the disk."""
+
+    def write(self, offset_bytes: int, data: bytes | bytearray | memoryview) -> None:
+        """All of it, or DiskError. Durable only after `sync`."""
+
+    def punch(self, offset_bytes: int, length_bytes: int) -> None:
+        """The range reads as zeros; space is freed where the file system can."""
+
+    def sync(self) -> None:
+        """Everything written is durable. An error is final: every later call raises it again."""
+
+    def next_data(self, offset_bytes: int) -> tuple[int, int] | None:
+        """The next range that may hold anything but zeros at or after the offset, or None."""
+
+    def size(self) -> int: ...
+
+    def allocated(self) -> int:
+        """Bytes of disk that the file takes."""
+
+    def close(self) -> None: ...
+
+
+class Directory(Protocol):
+    """Where a volume's files live."""
+
+    def open(self, name: str) -> File:
+        """An existing file. FileNotFoundError if there is none."""
+
+    def create(self, name: str, size_bytes: int, *, sparse: bool) -> File:
+        """A new file of zeros (fully allocated unless sparse), durable with its name. FileExistsError."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def lock(self) -> None:
+        """Take the volume's lock for this process, or VolumeLockedError. Dies with the process."""
+
+    def free(self) -> tuple[int, int]:
+        """(free bytes, total bytes) of the disk below."""
+
+    def close(self) -> None: ...
