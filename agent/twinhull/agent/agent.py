@@ -1,0 +1,241 @@
+"""The agent of one node: wires supervisors, heartbeats, the control server and background jobs together."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twinhull.config import ClusterConfig, NetworkRole, NodeConfig
+from twinhull.core.settings import Boot, Return
+from twinhull.transport import tls
+from twinhull.transport.control import ControlClient, ControlServer
+from twinhull.transport.heartbeats import Heartbeats, Network
+from twinhull.worker.parts import clean_up_module
+
+from .desired import Wish, Wishes
+from .jobs import Jobs
+from .peer import PeerAgent
+from .supervisor import Launch, Supervisor, worker_argv
+
+CONTROL_TIMEOUT_S = 15.0
+SHORTEST_BEAT_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One node's control plane.
+
+    Args:
+        node_file: the node's own configuration file, handed on to the workers.
+    """
+
+    def __init__(self, node_file: Path, node: NodeConfig, cluster: ClusterConfig) -> None:
+        self.node_file = node_file
+        self.node = node
+        self.cluster = cluster
+        self.peer_name = cluster.peer_of(node.node)
+        self.jobs = Jobs()
+        self.wishes = Wishes(node.run_dir / "wishes")
+        self._lock = threading.RLock()
+        self.supervisors: dict[str, Supervisor] = {}
+        self._beats: dict[str, dict[str, Any]] = {}
+        self._stale: set[str] = set()  # modules whose worker runs with an older configuration
+        self._ended = threading.Event()
+        server_context = tls.server_context(node.pki_dir)
+        client_context = tls.client_context(node.pki_dir)
+        self.peer = PeerAgent(self.peer_name, self._peer_control_addresses(), self._connector(client_context))
+        self.heartbeats = Heartbeats(
+            node=node.node,
+            peer=self.peer_name,
+            cluster=cluster.cluster,
+            networks=[
+                Network(name, address, self._address(self.peer_name, name), cluster.ports.heartbeat)
+                for name, address in cluster.addresses(node.node, NetworkRole.HEARTBEAT).items()
+            ],
+            server_context=server_context,
+            client_context=client_context,
+            interval_s=self._beat_interval_s(),
+            payload=self._beat_payload,
+            on_beat=self._peer_beat,
+            clock=time.monotonic,
+        )
+        self._server_context = server_context
+        self._server: ControlServer | None = None
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def start(self, methods: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
+        """Adopt or start the workers, beat, listen. Returns once everything stands."""
+        for module in self.cluster.modules:
+            self.watch_module(module)
+        self.heartbeats.start()
+        listen = [("127.0.0.1", self.cluster.ports.control)]
+        listen += [(address, self.cluster.ports.control) for address in self._own_addresses()]
+        self._server = ControlServer(listen, self._server_context, methods)
+        self._server.start()
+        threading.Thread(target=self._look_at_windows, name="windows", daemon=True).start()
+
+    def end(self) -> None:
+        """Have `wait` return. Safe in a signal handler."""
+        self._ended.set()
+
+    def wait(self) -> None:
+        """Until `end`."""
+        self._ended.wait()
+
+    def healthy(self, wait_s: float) -> bool:
+        """Whether, after `wait_s`, the agent still does its work; False also once it ends."""
+        if self._ended.wait(wait_s):
+            return False
+        return self._lock.acquire(timeout=wait_s) and (self._lock.release() or True)
+
+    def stop(self) -> None:
+        """Put everything away; the workers go on."""
+        self._ended.set()
+        if self._server is not None:
+            self._server.close()
+        self.heartbeats.stop()
+        for supervisor in self.supervisors.values():
+            supervisor.close()
+        self.peer.close()
+
+    def watch_module(self, module: str) -> None:
+        """Have a supervisor watch the module's worker."""
+        config = self.cluster.module(module)
+        launch = Launch(
+            module=module,
+            argv=worker_argv(self.node_file, module),
+            socket=self.node.run_dir / "workers" / f"{module}.sock",
+            output=self.node.log_dir / f"{module}.out",
+            silence_s=config.timeout_s,
+            clean_up=lambda: clean_up_module(self.node, self.cluster, module),
+        )
+        supervisor = Supervisor(launch, self._worker_said, self._worker_spawned)
+        with self._lock:
+            self.supervisors[module] = supervisor
+        supervisor.start()
+
+    def unwatch_module(self, module: str) -> None:
+        """End the worker of a module that is gone from the configuration."""
+        with self._lock:
+            supervisor = self.supervisors.pop(module)
+            self._beats.pop(module, None)
+        supervisor.close(end_worker=True)
+
+    def renew_stopped_worker(self, module: str) -> None:
+        """Have a changed configuration take effect: a worker that runs nothing is replaced now, another later."""
+        view = self.supervisors[module].view
+        if view is None or view["state"] != "STOP":
+            self._stale.add(module)
+            return
+        self.unwatch_module(module)
+        self.watch_module(module)
+
+    # ---- the workers -----------------------------------------------------------------------------
+
+    def _worker_said(self, module: str, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "beat":
+            with self._lock:
+                self._beats[module] = message
+            self.heartbeats.beat_now()
+        elif op == "tell_peer":
+            self.peer.post("tell", {"module": module, "message": message["message"]})
+
+    def _worker_spawned(self, module: str) -> None:
+        """A fresh worker answers: start its module if that is what people want."""
+        config = self.cluster.module(module)
+        wish = self.wishes.get(module)
+        if wish is Wish.STOPPED or (wish is Wish.BOOT and config.boot.mode is Boot.MANUAL):
+            return
+        delay_s = config.boot.delay_s if wish is Wish.BOOT else 0.0
+        self.wishes.set(module, Wish.STARTED)
+        threading.Timer(delay_s, self._boot_module, args=(module,)).start()
+
+    def _boot_module(self, module: str) -> None:
+        supervisor = self.supervisors.get(module)
+        if supervisor is None or self.wishes.get(module) is not Wish.STARTED:
+            return
+        supervisor.send({"op": "command", "id": 0, "command": "start", "arguments": {}})
+
+    # ---- heartbeats ------------------------------------------------------------------------------
+
+    def _beat_payload(self) -> bytes:
+        modules: dict[str, Any] = {}
+        with self._lock:
+            for module, supervisor in self.supervisors.items():
+                death = supervisor.death
+                modules[module] = {
+                    "worker": supervisor.alive,
+                    "beat": self._beats.get(module) if supervisor.alive else None,
+                    "dead": [death.process, death.session] if death else None,
+                }
+        return json.dumps({"modules": modules}, separators=(",", ":")).encode()
+
+    def _peer_beat(self, network: str, payload: bytes) -> None:
+        """What the peer's agent says goes to the workers; only what moved since counts there."""
+        modules = json.loads(payload)["modules"]
+        for module, said in modules.items():
+            supervisor = self.supervisors.get(module)
+            if supervisor is None:
+                continue
+            supervisor.send({"op": "peer_agent", "worker": bool(said["worker"])})
+            if said["beat"] is not None:
+                supervisor.send({**said["beat"], "op": "beat"})
+            if said["dead"] is not None:
+                process, session = said["dead"]
+                supervisor.send({"op": "peer_worker_dead", "process": process, "session": session})
+
+    def tell(self, module: str, message: str) -> None:
+        """The peer's machine speaks through its agent."""
+        supervisor = self.supervisors.get(module)
+        if supervisor is not None:
+            supervisor.send({"op": "told", "message": message})
+
+    # ---- the rest --------------------------------------------------------------------------------
+
+    def _look_at_windows(self) -> None:
+        """Tell the workers when their window for going home opens and closes (local time of the node)."""
+        while not self._ended.wait(5.0):
+            now = time.localtime()
+            for module, supervisor in list(self.supervisors.items()):
+                give_back = self.cluster.module(module).give_back
+                if give_back.mode is not Return.WINDOW or give_back.window is None:
+                    continue
+                is_open = give_back.window.contains(now)
+                supervisor.send({"op": "window", "open": is_open})
+
+    def _beat_interval_s(self) -> float:
+        shortest = min((module.timeout_s for module in self.cluster.modules.values()), default=10.0)
+        return max(SHORTEST_BEAT_S, shortest / 10)
+
+    def _address(self, node: str, network: str) -> str:
+        return self.cluster.nodes[node].addresses[network]
+
+    def _own_addresses(self) -> list[str]:
+        return list(dict.fromkeys(self._control_addresses(self.node.node)))
+
+    def _control_addresses(self, node: str) -> list[str]:
+        preferred = self.cluster.addresses(node, NetworkRole.CONTROL)
+        return [*preferred.values(), *self.cluster.nodes[node].addresses.values()]
+
+    def _peer_control_addresses(self) -> list[str]:
+        return list(dict.fromkeys(self._control_addresses(self.peer_name)))
+
+    def _connector(self, context: Any) -> Callable[[str], ControlClient]:
+        def connect(address: str) -> ControlClient:
+            return ControlClient(
+                address,
+                self.cluster.ports.control,
+                context,
+                tls.node_name(self.peer_name, self.cluster.cluster),
+                timeout_s=CONTROL_TIMEOUT_S,
+            )
+
+        return connect

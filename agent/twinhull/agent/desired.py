@@ -1,0 +1,40 @@
+"""What people want of a module on this node until the node boots: started or stopped.
+
+The files lie in the runtime directory, so that a restart of agent or worker keeps what was asked for, while after a boot the
+module's `boot` setting decides.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+
+class Wish(enum.Enum):
+    """What was asked for last; BOOT when nothing was since the node booted."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+    BOOT = "boot"
+
+
+class Wishes:
+    """The wishes of this node, one small file a module."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def get(self, module: str) -> Wish:
+        """What was asked for; BOOT for a missing or unreadable file."""
+        try:
+            return Wish((self._directory / module).read_text().strip())
+        except (OSError, ValueError):
+            return Wish.BOOT
+
+    def set(self, module: str, wish: Wish) -> None:
+        """Remember it."""
+        path = self._directory / module
+        part = path.with_suffix(".part")
+        part.write_text(wish.value)
+        part.replace(path)

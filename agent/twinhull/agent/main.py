@@ -1,0 +1,84 @@
+"""Start of an agent: `twinhull agent run`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from twinhull import config as configuration
+from twinhull import log as logs
+from twinhull.errors import TwinhullError
+
+from .agent import Agent
+from .methods import Methods
+
+WATCHDOG_SHARE = 3
+
+
+@contextlib.contextmanager
+def _only_one(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of this node's agent. Raises TwinhullError when another agent runs."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (run_dir / "agent.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TwinhullError(
+                "Another agent already runs on this node.", "Look at `systemctl status twinhull-agent`."
+            ) from None
+        yield
+
+
+def notify(state: str) -> None:
+    """Tell the service manager (sd_notify(3)); nothing happens when there is none."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def run(node_file: Path) -> int:
+    """Run the agent of this node until SIGTERM or SIGINT.
+
+    Args:
+        node_file: the node's own configuration.
+
+    Raises:
+        ConfigError: a configuration is invalid.
+        TwinhullError: another agent runs, or no certificate is there.
+    """
+    node = configuration.load_node(node_file)
+    cluster = configuration.load_cluster(node.cluster_config, node)
+    handle = logs.setup_logging(node.log_dir, node.node)
+    log = logging.getLogger(__name__)
+    try:
+        with _only_one(node.run_dir):
+            agent = Agent(node_file, node, cluster)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: agent.end())
+            agent.start(Methods(agent).table())
+            log.info("the agent of %s in cluster %s is at work", node.node, cluster.cluster)
+            notify("READY=1")
+            threading.Thread(target=_feed_watchdog, args=(agent,), name="watchdog", daemon=True).start()
+            agent.wait()
+            notify("STOPPING=1")
+            agent.stop()
+            log.info("the agent ends; the workers go on")
+    finally:
+        handle.close()
+    return 0
+
+
+def _feed_watchdog(agent: Agent) -> None:
+    """Prove to the service manager that the agent still does its work, as long as it does."""
+    interval_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6 / WATCHDOG_SHARE
+    while interval_s and agent.healthy(interval_s):
+        notify("WATCHDOG=1")

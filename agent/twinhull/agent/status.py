@@ -1,0 +1,96 @@
+"""The status of one node as plain data, and of the cluster as both nodes see it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def module_status(
+    view: Mapping[str, Any] | None,
+    facts: Mapping[str, Any],
+    worker: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One module's status.
+
+    Args:
+        view: what its worker last told, or None when no worker is connected.
+        facts: what the configuration says (folder, size_bytes, preferred, witness).
+        worker: alive, pid, trouble.
+    """
+    if view is None:
+        trouble = worker.get("trouble") or "it is being started"
+        return {
+            **facts,
+            "state": "STOP",
+            "colour": "red",
+            "uptodate": False,
+            "holding": False,
+            "sentence": f"No worker runs for this module on this node: {trouble}.",
+            "waiting_for": "",
+            "resource": "unknown",
+            "generation": "-",
+            "peer_may_be_uptodate": True,
+            "sync": None,
+            "unprotected": None,
+            "checkers": {"suspended": False, "items": {}},
+            "restarts": 0,
+            "warnings": [],
+            "allocated_bytes": None,
+            "disk_free_bytes": None,
+            "disk_total_bytes": None,
+            "worker": dict(worker),
+        }
+    alone_s = view.get("alone_since_s")
+    return {
+        **facts,
+        **{key: view.get(key) for key in VIEW_KEYS},
+        "sync": view["sync"] if view.get("syncing") else None,
+        "last_sync": view["sync"],
+        "unprotected": None if alone_s is None else {"since_s": alone_s, "bytes": view["marked_bytes"]},
+        "checkers": {"suspended": view["checkers_suspended"], "items": view["checker_items"]},
+        "warnings": [*view["warnings"], *view.get("space_warnings", [])],
+        "worker": dict(worker),
+    }
+
+
+VIEW_KEYS = (
+    "state",
+    "colour",
+    "uptodate",
+    "holding",
+    "sentence",
+    "waiting_for",
+    "resource",
+    "generation",
+    "peer_may_be_uptodate",
+    "restarts",
+    "network",
+    "allocated_bytes",
+    "disk_free_bytes",
+    "disk_total_bytes",
+)
+
+
+def unreachable_node(reason: str) -> dict[str, Any]:
+    """What stands for a node whose agent does not answer."""
+    return {
+        "reachable": False,
+        "version": "",
+        "networks": {},
+        "certificate": None,
+        "warnings": [reason],
+        "config_digest": "",
+        "modules": {},
+    }
+
+
+def cluster_warnings(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What only the comparison of the two nodes shows."""
+    digests = {node["config_digest"] for node in nodes.values() if node["reachable"]}
+    if len(digests) > 1:
+        return [
+            "The two nodes have different configurations: run `twinhull config show` on both, "
+            "then `twinhull config apply` the right one on the other."
+        ]
+    return []

@@ -1,0 +1,330 @@
+"""Starts, adopts and watches the worker of one module, and cleans up after a dead one.
+
+A worker outlives its agent. A starting agent adopts the worker that answers on its socket; where none answers, it first
+makes sure that nothing of the module runs on this node, and only then starts a new one. A worker that
+has been silent for T is killed and treated as dead: its resource is forced off, its device freed, then the peer is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinhull.errors import AgentDownError, TwinhullError
+from twinhull.worker.link import LineBuffer
+
+RESPAWN_PAUSE_S = 0.5
+RESPAWN_PAUSE_MAX_S = 30.0
+SETTLED_S = 5.0
+CONNECT_PATIENCE_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker process that is certainly dead, with its resource confirmed off."""
+
+    process: str
+    session: str | None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the worker of a module is started and what belongs to it.
+
+    Args:
+        argv: its command line (holds no secret).
+        socket: where it listens for its agent.
+        output: file that takes what it prints.
+        silence_s: T: how long it may be silent before it counts as dead.
+        clean_up: forces the resource off and frees the device; returns what it found. Raises TwinhullError
+            when it cannot be sure: the peer is not told then.
+    """
+
+    module: str
+    argv: tuple[str, ...]
+    socket: Path
+    output: Path
+    silence_s: float
+    clean_up: Callable[[], list[str]]
+
+
+class Supervisor:
+    """One module's worker, as the agent sees it. Methods may be called from any thread.
+
+    Args:
+        on_message: takes every message of the worker that is not an answer.
+        on_spawned: called when a fresh worker was started and answers (not when one was adopted).
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        on_message: Callable[[str, dict[str, Any]], None],
+        on_spawned: Callable[[str], None],
+    ) -> None:
+        self.launch = launch
+        self._on_message = on_message
+        self._on_spawned = on_spawned
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._pid: int | None = None
+        self._last_pid: int | None = None
+        self._process = ""
+        self._session: str | None = None
+        self._heard_s = time.monotonic()
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._running = True
+        self._stopped = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self.view: dict[str, Any] | None = None
+        self.death: Death | None = None
+        self.trouble = ""
+        self._thread = threading.Thread(target=self._run, name=f"worker-{launch.module}", daemon=True)
+
+    # ---- for the agent ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch; returns at once."""
+        self._thread.start()
+
+    def close(self, *, end_worker: bool = False) -> None:
+        """Stop watching. The worker goes on unless `end_worker` asks it to end."""
+        if end_worker:
+            self.send({"op": "end"})
+        self._running = False
+        with self._lock:
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker is connected."""
+        return self._socket is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, while connected."""
+        return self._pid
+
+    def send(self, message: Mapping[str, Any]) -> bool:
+        """Hand a message to the worker; False when there is none."""
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self._socket is None:
+                return False
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                return False
+            return True
+
+    def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send a message and wait for its answer. Raises AgentDownError when no worker answers in time."""
+        number = next(self._numbers)
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._answers[number] = answers
+        try:
+            if not self.send({**message, "id": number}):
+                raise AgentDownError(
+                    f"The worker of {self.launch.module} is not running: {self.trouble or 'it is being started'}.",
+                    "Try again in a few seconds; `twinhull logs` says more.",
+                )
+            return answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise AgentDownError(
+                f"The worker of {self.launch.module} did not answer within {timeout_s:.0f} s.",
+                "The command may still take effect: look at the status.",
+            ) from None
+        finally:
+            del self._answers[number]
+
+    # ---- the watching thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause_s = RESPAWN_PAUSE_S
+        while self._running:
+            self._reap()
+            connection = self._connect(0.0)
+            adopted = connection is not None
+            if connection is None and self._lingers():
+                self._stopped.wait(0.02)
+                continue
+            if connection is None:
+                connection = self._begin_anew()
+            if connection is None:
+                self._stopped.wait(pause_s)
+                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
+                continue
+            began_s = time.monotonic()
+            self._serve(connection, adopted=adopted)
+            if time.monotonic() - began_s < SETTLED_S:
+                self._stopped.wait(pause_s)
+                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
+            else:
+                pause_s = RESPAWN_PAUSE_S
+
+    def _begin_anew(self) -> socket.socket | None:
+        """No worker answers: make sure nothing of it runs, tell, start a new one."""
+        try:
+            found = self.launch.clean_up()
+        except (TwinhullError, OSError) as error:
+            self.trouble = str(error)
+            log.error("%s: cannot make sure that nothing runs here: %s", self.launch.module, error)
+            return None
+        for sentence in found:
+            log.warning("%s: %s", self.launch.module, sentence)
+        if self._process:
+            self.death = Death(self._process, self._session)
+        self._child = self._spawn()
+        return self._connect(CONNECT_PATIENCE_S)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self.launch.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.launch.output.open("ab") as output:
+            child = subprocess.Popen(
+                self.launch.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+            )
+        log.info("%s: started worker %d", self.launch.module, child.pid)
+        return child
+
+    def _connect(self, patience_s: float) -> socket.socket | None:
+        deadline_s = time.monotonic() + patience_s
+        while self._running:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(max(self.launch.silence_s, 1.0))
+                connection.connect(str(self.launch.socket))
+                return connection
+            except OSError:
+                connection.close()
+            if self._child is not None and self._child.poll() is not None:
+                self.trouble = f"its process ended with {self._child.returncode}; see {self.launch.output}"
+                self._child = None
+                return None
+            if time.monotonic() >= deadline_s:
+                return None
+            time.sleep(0.02)
+        return None
+
+    def _serve(self, connection: socket.socket, *, adopted: bool) -> None:
+        """Read the worker's messages until it is gone or silent for too long."""
+        pid = _peer_pid(connection)
+        lines = LineBuffer()
+        connection.settimeout(min(0.5, self.launch.silence_s / 4))
+        self._heard_s = time.monotonic()
+        with self._lock:
+            self._socket, self._pid, self._last_pid, self.trouble = connection, pid, pid, ""
+        log.info("%s: %s worker %d", self.launch.module, "adopted" if adopted else "talks to", pid)
+        if not adopted:
+            self._on_spawned(self.launch.module)
+        reason = self._read_until_gone(connection, lines)
+        with self._lock:
+            self._socket, self._pid, self.view = None, None, None
+        connection.close()
+        if self._running:
+            log.warning("%s: worker %d is lost: %s", self.launch.module, pid, reason)
+            self._lingers()
+
+    def _read_until_gone(self, connection: socket.socket, lines: LineBuffer) -> str:
+        while self._running:
+            try:
+                data = connection.recv(1 << 16)
+            except TimeoutError:
+                silent_s = time.monotonic() - self._heard_s
+                if silent_s > self.launch.silence_s:
+                    return f"it has been silent for {silent_s:.1f} s"
+                continue
+            except OSError as error:
+                return str(error)
+            if not data:
+                return "its connection closed"
+            self._heard_s = time.monotonic()
+            try:
+                for message in lines.feed(data):
+                    self._take(message)
+            except ValueError as error:
+                return f"it sent nonsense: {error}"
+        return "the agent ends"
+
+    def _take(self, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "answer":
+            answers = self._answers.get(message.get("id", 0))
+            if answers is not None:
+                answers.put(message)
+            return
+        if op == "beat":
+            self._process, self._session = message["process"], message["session"]
+        elif op == "view":
+            self.view = message["view"]
+        self._on_message(self.launch.module, message)
+
+    def _lingers(self) -> bool:
+        """Whether the last worker's process still lives though nobody can talk to it; it is killed after T."""
+        pid = self._last_pid
+        if pid is None or not _is_alive(pid):
+            return False
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s > self.launch.silence_s:
+            log.error("%s: killing worker %d, silent for %.1f s", self.launch.module, pid, silent_s)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _reap(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+
+def worker_argv(node_config: Path, module: str) -> tuple[str, ...]:
+    """The command line of a module's worker."""
+    return (
+        sys.executable,
+        "-m",
+        "twinhull.worker.main",
+        "--node-config",
+        str(node_config),
+        "--module",
+        module,
+    )
+
+
+def _peer_pid(connection: socket.socket) -> int:
+    """Process id at the other end (SO_PEERCRED, unix(7))."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")

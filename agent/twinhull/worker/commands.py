@@ -1,0 +1,63 @@
+"""The operator's commands as they reach a worker, and the answers they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twinhull.core import events
+from twinhull.core.settings import StopMode
+
+
+def _start(arguments: Mapping[str, Any]) -> events.Event:
+    return events.Start(as_primary=bool(arguments.get("as_primary", False)))
+
+
+def _stop(arguments: Mapping[str, Any]) -> events.Event:
+    return events.Stop(forced=bool(arguments.get("forced", False)))
+
+
+def _swap(arguments: Mapping[str, Any]) -> events.Event:
+    return events.Swap(mode=StopMode(arguments.get("mode") or "stop"))
+
+
+COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], events.Event]] = {
+    "start": _start,
+    "stop": _stop,
+    "restart": lambda _: events.Restart(),
+    "stopstart": lambda _: events.StopStart(),
+    "swap": _swap,
+    "abandon": lambda _: events.Abandon(),
+}
+
+
+class Commands:
+    """Which commands wait for an answer of the machine.
+
+    Args:
+        answer: sends (id, ok, sentence) to whoever asked.
+    """
+
+    def __init__(self, answer: Callable[[int, bool, str], None]) -> None:
+        self._answer = answer
+        self._waiting: dict[str, list[int]] = {}
+
+    def take(self, number: int, command: str, arguments: Mapping[str, Any]) -> events.Event | None:
+        """The event of this command, whose reply will answer `number`; None (answered) when it is unknown."""
+        make = COMMANDS.get(command)
+        if make is None:
+            self._answer(number, False, f"This worker does not know the command {command!r}.")
+            return None
+        try:
+            event = make(arguments)
+        except ValueError as error:
+            self._answer(number, False, f"The command {command} cannot take that: {error}.")
+            return None
+        self._waiting.setdefault(command, []).append(number)
+        return event
+
+    def replied(self, command: str, ok: bool, sentence: str) -> None:
+        """The machine replied to the oldest command of this name."""
+        waiting = self._waiting.get(command)
+        if waiting:
+            self._answer(waiting.pop(0), ok, sentence)

@@ -1,0 +1,183 @@
+"""Performs the mirror's disk effects on a volume, without ever making the loop wait for a disk that hangs.
+
+Writes run in order in the loop's own thread (see `loop`); while one of them is stuck, later ones queue. Flushes, the
+log and reads that miss the cache have lanes of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+from twinhull.core.effects import LocalDiscard, LocalFlush, LocalWrite, ReadLocal, SyncLog
+from twinhull.core.record import Record
+from twinhull.errors import DiskError, DiskFullError
+
+from .lanes import Lane, Outcome, outcome_of
+from .loop import Loop
+
+
+class Volume(Protocol):
+    """What the worker needs of `storage.volume.Volume`."""
+
+    size_bytes: int
+
+    def write(self, offset_bytes: int, data: bytes | bytearray | memoryview) -> None: ...
+    def discard(self, offset_bytes: int, length_bytes: int) -> None: ...
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes: ...
+    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | None: ...
+    def next_data(self, offset_bytes: int) -> tuple[int, int] | None: ...
+    def flush(self) -> None: ...
+    def log_commit(self, add: Iterable[int], remove: Iterable[int]) -> None: ...
+    def store_bits(self, pages: Iterable[tuple[int, bytes]]) -> None: ...
+    def write_record(self, record: Record) -> None: ...
+
+
+class Answers(Protocol):
+    """The mirror's methods that take the answers."""
+
+    def local_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
+    def flush_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
+    def read_done(self, ticket: int, data: bytes | None, error: str | None, now_s: float) -> None: ...
+    def log_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
+
+
+def judged(outcome: Outcome[object]) -> tuple[str | None, bool]:
+    """The disk's error as a sentence and whether the disk is full; (None, False) when all went well.
+
+    Any other exception is a defect of ours and is raised.
+    """
+    error = outcome.error
+    if error is None:
+        return None, False
+    if not isinstance(error, DiskError):
+        raise error
+    return str(error), isinstance(error, DiskFullError)
+
+
+class Disk:
+    """The volume of one module, driven by effects.
+
+    Args:
+        loop: whose thread makes the writes; `perform` is called from its pump only.
+        clock: for the answers, seconds.
+    """
+
+    def __init__(self, loop: Loop, volume: Volume, answers: Answers, clock: Callable[[], float]) -> None:
+        self._loop = loop
+        self._volume = volume
+        self._answers = answers
+        self._clock = clock
+        self._busy = False
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._log_lane = Lane(loop, "log")
+        self._flush_lane = Lane(loop, "flush")
+        self._read_lane = Lane(loop, "read", threads=2)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether ordered writes can be handed to the disk now (`resume` does it)."""
+        return bool(self._waiting) and not self._busy
+
+    def side_lane(self, name: str) -> Lane:
+        """A lane for other work of the worker that may wait."""
+        return Lane(self._loop, name)
+
+    def perform(self, effect: LocalWrite | LocalDiscard | LocalFlush | ReadLocal | SyncLog) -> None:
+        """Do what the effect asks; its answer goes to the mirror, now or later."""
+        if type(effect) is LocalWrite:
+            self._in_order(partial(self._write, effect))
+        elif type(effect) is ReadLocal:
+            self._read(effect)
+        elif type(effect) is LocalFlush:
+            self._in_order(partial(self._flush, effect))
+        elif type(effect) is LocalDiscard:
+            self._in_order(partial(self._discard, effect))
+        else:
+            self._sync_log(effect)
+
+    def resume(self) -> None:
+        """Hand the disk what queued behind a stuck write. From the pump only."""
+        while self._waiting and not self._busy:
+            self._waiting.popleft()()
+
+    def persist(self, record: Record, done: Callable[[str | None, bool], None]) -> None:
+        """Make the record durable, then tell `done` the error, if any, and whether the disk is full."""
+        self._log_lane.submit(
+            lambda: self._volume.write_record(record), lambda outcome: done(*judged(outcome))
+        )
+
+    def close(self) -> None:
+        """End the lanes once they have done what they were given."""
+        for lane in (self._log_lane, self._flush_lane, self._read_lane):
+            lane.close()
+
+    def _in_order(self, call: Callable[[], None]) -> None:
+        if self._busy or self._waiting:
+            self._waiting.append(call)
+        else:
+            call()
+
+    def _write(self, effect: LocalWrite) -> None:
+        volume = self._volume
+        self._inline(effect.ticket, lambda: volume.write(effect.offset_bytes, effect.data))
+
+    def _discard(self, effect: LocalDiscard) -> None:
+        volume = self._volume
+        self._inline(effect.ticket, lambda: volume.discard(effect.offset_bytes, effect.length_bytes))
+
+    def _inline(self, ticket: int, call: Callable[[], None]) -> None:
+        self._busy = True
+
+        def done(outcome: object) -> None:
+            self._busy = False
+            assert isinstance(outcome, Outcome)  # noqa: S101 - run_inline hands back what outcome_of made
+            error, full = judged(outcome)
+            self._answers.local_done(ticket, error, full, self._clock())
+
+        self._loop.run_inline(lambda: outcome_of(call), done)
+
+    def _flush(self, effect: LocalFlush) -> None:
+        def done(outcome: Outcome[None]) -> None:
+            error, full = judged(outcome)
+            self._answers.flush_done(effect.ticket, error, full, self._clock())
+
+        self._flush_lane.submit(self._volume.flush, done)
+
+    def _sync_log(self, effect: SyncLog) -> None:
+        volume = self._volume
+
+        def commit() -> None:
+            if effect.bits:
+                volume.store_bits(effect.bits)
+            volume.log_commit(effect.add, effect.remove)
+
+        def done(outcome: Outcome[None]) -> None:
+            error, full = judged(outcome)
+            self._answers.log_done(effect.ticket, error, full, self._clock())
+
+        self._log_lane.submit(commit, done)
+
+    def _read(self, effect: ReadLocal) -> None:
+        ticket, offset, length, hole_ok = effect
+        if not hole_ok:
+            outcome = outcome_of(lambda: self._volume.read_cached(offset, length))
+            if outcome.error is not None or outcome.value() is not None:
+                self._read_answered(ticket, outcome)
+                return
+        self._read_lane.submit(
+            lambda: self._read_or_hole(offset, length) if hole_ok else self._volume.read(offset, length),
+            lambda outcome: self._read_answered(ticket, outcome),
+        )
+
+    def _read_or_hole(self, offset: int, length: int) -> bytes | None:
+        data = self._volume.next_data(offset)
+        if data is None or data[0] >= offset + length:
+            return None
+        return self._volume.read(offset, length)
+
+    def _read_answered(self, ticket: int, outcome: Outcome[bytes | None]) -> None:
+        error, _ = judged(outcome)
+        self._answers.read_done(ticket, None if error else outcome.value(), error, self._clock())

@@ -1,0 +1,213 @@
+"""What a module does to its host: the export, the mounted folder, the resource. Answers are events for the machine.
+
+Everything that may wait runs on the host lane, in order. Turning the resource off does not wait for that lane: it is done
+at once on a lane of its own and once more behind whatever the host lane was doing, so that a start that was
+under way cannot win.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twinhull.attach.base import Attacher
+from twinhull.core import events
+from twinhull.core.settings import StopMode
+from twinhull.errors import TwinhullError
+from twinhull.exports.base import Export, Request
+from twinhull.resources.base import Resource, ResourceState
+
+from .lanes import Lane, Outcome
+from .loop import Loop, Timer
+
+WATCH_INTERVAL_S = 1.0
+
+Log = logging.LoggerAdapter[logging.Logger]
+
+
+def reason_of(error: Exception) -> str:
+    """The sentence of an expected error; anything else is a defect and is raised."""
+    if isinstance(error, TwinhullError | OSError):
+        return str(error)
+    raise error
+
+
+@dataclass(frozen=True)
+class HostParts:
+    """What differs between platforms.
+
+    Args:
+        make_export: makes a fresh export of the volume (quick; on the loop).
+        attacher: makes it a mounted folder.
+        resource: what runs on the folder.
+    """
+
+    make_export: Callable[[], Export]
+    attacher: Attacher
+    resource: Resource
+
+
+class Host:
+    """Export, folder and resource of one module on this node.
+
+    Args:
+        tell: takes the answers.
+        on_requests: takes what the host's block layer asks.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        parts: HostParts,
+        *,
+        tell: Callable[[events.Event], None],
+        on_requests: Callable[[Sequence[Request]], None],
+        log: Log,
+    ) -> None:
+        self._loop = loop
+        self._make_export = parts.make_export
+        self._attacher = parts.attacher
+        self._resource = parts.resource
+        self._tell = tell
+        self._on_requests = on_requests
+        self._log = log
+        self._lane = Lane(loop, "host")
+        self._force_lane = Lane(loop, "force")
+        self._watch_lane = Lane(loop, "watch")
+        self._export: Export | None = None
+        self._epoch = 0  # of what the resource was last told; answers of older ones are not told on
+        self._watching: Timer | None = None
+
+    # ---- the export ------------------------------------------------------------------------------
+
+    def reply(self, tag: int, error: int, data: bytes | bytearray | memoryview | None) -> None:
+        """Complete a request of the host's block layer; dropped when the export is gone."""
+        if self._export is not None:
+            self._export.reply(tag, error, bytes(data) if isinstance(data, bytearray) else data)
+
+    def _serve(self) -> None:
+        if self._export is not None and (requests := self._export.receive()):
+            self._on_requests(requests)
+
+    def _close_export(self) -> None:
+        if self._export is not None:
+            self._loop.unwatch(self._export.fileno())
+            self._export.close()
+            self._export = None
+
+    # ---- the folder ------------------------------------------------------------------------------
+
+    def attach(self, *, make: bool) -> None:
+        """Export the volume and mount the folder -> Attached or AttachFailed."""
+        try:
+            if self._export is None:
+                self._export = self._make_export()
+                self._loop.watch(self._export.fileno(), self._serve)
+        except (TwinhullError, OSError) as error:
+            self._tell(events.AttachFailed(str(error)))
+            return
+
+        def done(outcome: Outcome[None]) -> None:
+            if outcome.error is None:
+                self._tell(events.Attached())
+            else:
+                self._tell(events.AttachFailed(reason_of(outcome.error)))
+
+        self._lane.submit(lambda: self._attacher.attach(make=make), done)
+
+    def detach(self, *, forced: bool) -> None:
+        """Unmount and free the device -> Detached or DetachFailed."""
+        if forced:
+            self._close_export()
+
+        def done(outcome: Outcome[None]) -> None:
+            if outcome.error is None:
+                self._close_export()
+                self._tell(events.Detached())
+            else:
+                self._tell(events.DetachFailed(reason_of(outcome.error)))
+
+        self._lane.submit(lambda: self._attacher.detach(forced=forced), done)
+
+    # ---- the resource ----------------------------------------------------------------------------
+
+    def start(self, *, resume: bool) -> None:
+        """Start the resource, only on our own mount -> ResourceStarted or ResourceStartFailed."""
+        epoch = self._next_epoch()
+
+        def start() -> None:
+            if epoch != self._epoch:
+                return
+            if not self._attacher.attached():
+                raise TwinhullError("The folder is not the module's own mount.", "Nothing was started.")
+            self._resource.start(resume=resume)
+
+        def done(outcome: Outcome[None]) -> None:
+            if epoch != self._epoch:
+                return
+            if outcome.error is None:
+                self._watch(epoch)
+                self._tell(events.ResourceStarted())
+            else:
+                self._tell(events.ResourceStartFailed(reason_of(outcome.error)))
+
+        self._lane.submit(start, done)
+
+    def stop(self, mode: StopMode, timeout_s: float) -> None:
+        """Stop the resource -> ResourceStopped or ResourceStopFailed."""
+        epoch = self._next_epoch()
+
+        def done(outcome: Outcome[bool]) -> None:
+            if epoch != self._epoch:
+                return
+            if outcome.error is None:
+                self._tell(events.ResourceStopped(saved=outcome.value()))
+            else:
+                self._watch(epoch)
+                self._tell(events.ResourceStopFailed(reason_of(outcome.error)))
+
+        if mode is StopMode.OFF:
+            self._force_lane.submit(self._resource.force_off, self._logged)
+            self._lane.submit(self._off, done)
+        else:
+            self._lane.submit(lambda: self._resource.stop(mode=mode.value, timeout_s=timeout_s), done)
+
+    def suspend(self) -> None:
+        """Pause the resource, best effort."""
+        self._force_lane.submit(self._resource.suspend, self._logged)
+
+    def resume(self) -> None:
+        """Let it go on, best effort."""
+        self._force_lane.submit(self._resource.resume, self._logged)
+
+    def _off(self) -> bool:
+        self._resource.force_off()
+        return False
+
+    def _logged(self, outcome: Outcome[None]) -> None:
+        if outcome.error is not None:
+            self._log.warning("the host did not do what it was asked: %s", reason_of(outcome.error))
+
+    def _next_epoch(self) -> int:
+        self._epoch += 1
+        if self._watching is not None:
+            self._watching.cancel()
+        return self._epoch
+
+    def _watch(self, epoch: int) -> None:
+        """Look now and then whether the resource still runs, and tell when it died."""
+
+        def look() -> None:
+            self._watch_lane.submit(self._resource.state, seen)
+
+        def seen(outcome: Outcome[ResourceState]) -> None:
+            if epoch != self._epoch:
+                return
+            if outcome.error is None and outcome.value() in (ResourceState.OFF, ResourceState.ABSENT):
+                self._next_epoch()
+                self._tell(events.ResourceDied("the host says that it does not run any more", clean=True))
+                return
+            self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)
+
+        self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)

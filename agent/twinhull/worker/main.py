@@ -1,0 +1,57 @@
+"""Start of a worker: `python -m twinhull.worker.main --node-config FILE --module NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinhull import config as configuration
+from twinhull import log as logs
+from twinhull.errors import TwinhullError
+from twinhull.exports.fuse import hardening
+
+from .parts import build_parts
+from .worker import Worker
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one module's worker until its agent ends it.
+
+    Returns 0 after an orderly end, the error's exit code when it cannot begin (the agent shows why).
+    """
+    parser = argparse.ArgumentParser(description="The worker of one module; started by the agent.")
+    parser.add_argument("--node-config", type=Path, required=True)
+    parser.add_argument("--module", required=True)
+    arguments = parser.parse_args(argv)
+    try:
+        node = configuration.load_node(arguments.node_config)
+        cluster = configuration.load_cluster(node.cluster_config, node)
+        handle = logs.setup_logging(node.log_dir, node.node, arguments.module, stderr=False)
+    except (TwinhullError, OSError) as error:
+        print(f"twinhull worker: {error}", file=sys.stderr)  # noqa: T201 - the agent keeps what is printed
+        return 1
+    log = logs.Log(node.node, arguments.module, "worker")
+    try:
+        worker = Worker(build_parts(node, cluster, arguments.module, log))
+        for warning in hardening.sit_under_page_cache():
+            log.warning("%s", warning)
+        worker.run()
+    except TwinhullError as error:
+        log.error("the worker cannot go on: %s", error)
+        return error.exit_code
+    except Exception:
+        log.exception("the worker ends because of a defect")
+        return 70
+    finally:
+        handle.close()
+        logging.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    # Threads that are stuck in a dead disk must not keep the process, and with it the volume's lock, alive.
+    os._exit(main())

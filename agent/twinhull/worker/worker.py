@@ -1,0 +1,437 @@
+"""One module's worker: performs what the machine and the mirror decide, and tells them what happened.
+
+Order is everything here. Batches of the machine are performed one after the other, each as persist, send, apply;
+a batch that waits for its record holds back the later ones. Effects of the mirror are performed in the order
+given, except that frames go out before the disk calls of the same round, so that the peer works meanwhile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from twinhull.core import actions, effects, events
+from twinhull.core.frames import DataFrame
+from twinhull.core.identity import Id
+from twinhull.core.machine import Machine
+from twinhull.core.messages import MessageError, decode, encode
+from twinhull.core.mirror import Mirror
+from twinhull.core.requests import Request
+from twinhull.core.settings import ModuleSettings
+
+from .commands import Commands
+from .disk import Disk, Volume
+from .host import Host, HostParts
+from .link import AgentLink
+from .loop import Loop, boot_clock_s
+from .peer import PeerStream, StreamSettings
+
+Log = logging.LoggerAdapter[logging.Logger]
+
+LEVELS = {
+    actions.Level.INFO: logging.INFO,
+    actions.Level.WARNING: logging.WARNING,
+    actions.Level.ERROR: logging.ERROR,
+}
+VIEW_INTERVAL_S = 0.5
+SPACE_INTERVAL_S = 10.0
+
+
+class Checkers(Protocol):
+    """What the worker needs of the checkers' runner."""
+
+    def arm(self, armed: bool) -> None: ...
+    def suspend(self, suspended: bool) -> None: ...
+    def snapshot(self) -> dict[str, Any]: ...
+    def close(self) -> None: ...
+
+
+class Witness(Protocol):
+    """Asks the third party; may take its time (it runs on a lane)."""
+
+    def ask(self) -> tuple[bool, str]: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a worker is made of that differs between platforms, configurations and tests."""
+
+    settings: ModuleSettings
+    machine: Machine
+    mirror: Mirror
+    volume: Volume
+    space: Callable[[], Mapping[str, Any]]
+    stream: StreamSettings
+    host: HostParts
+    make_checkers: Callable[[Callable[[str, str, str], None]], Checkers]
+    witness: Witness
+    link_path: Path
+    log: Log
+    audit: Callable[[str], None]
+
+
+class Worker:
+    """The shell of one module. Build it, `run()` it; it returns when the agent ended it.
+
+    Args:
+        parts: see `Parts`.
+        clock: seconds, monotonic, counting suspend.
+    """
+
+    def __init__(self, parts: Parts, clock: Callable[[], float] = boot_clock_s) -> None:
+        self._settings = parts.settings
+        self._machine = parts.machine
+        self._mirror = parts.mirror
+        self._log = parts.log
+        self._audit = parts.audit
+        self._clock = clock
+        self._space = parts.space
+        self._space_seen: Mapping[str, Any] = {}
+        self._events: deque[events.Event] = deque()
+        self._batches: deque[actions.Batch] = deque()
+        self._effects: deque[effects.Effect] = deque()
+        self._records = 0
+        self._persisting = 0  # number of the record that is being made durable
+        self._heard = False
+        self._last_view: dict[str, Any] = {}
+        self.loop = Loop(self._pump, stall_s=max(0.05, parts.settings.timeout_s / 20), clock=clock)
+        self._disk = Disk(self.loop, parts.volume, parts.mirror, clock)
+        self._host = Host(self.loop, parts.host, tell=self.event, on_requests=self._requested, log=parts.log)
+        self._stream = PeerStream(self.loop, parts.stream, receiver=self, log=parts.log, clock=clock)
+        self._link = AgentLink(self.loop, parts.link_path, self._agent_said, self._agent_changed)
+        self._commands = Commands(self._answer)
+        self._checkers = parts.make_checkers(
+            lambda name, action, reason: self.loop.post(
+                lambda: self.event(events.CheckerFailed(name, action, reason))
+            )
+        )
+        self._witness = parts.witness
+        self._witness_lane = self._disk.side_lane("witness")
+        self._space_lane = self._disk.side_lane("space")
+        self._perform_action = self._action_table()
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve the module until `end`. Raises what must not be survived: the agent then cleans up after us."""
+        settings = self._settings
+        self._every(settings.timeout_s / 20, self._tick)
+        self._every(settings.timeout_s / 10, self._beat)
+        self._every(VIEW_INTERVAL_S, self._show)
+        self._every(SPACE_INTERVAL_S, self._look_at_space)
+        self._stream.start()
+        try:
+            self.loop.run()
+        finally:
+            self._checkers.close()
+            self._stream.close()
+            self._link.close()
+
+    def end(self) -> None:
+        """End the process after the present turn."""
+        self.loop.stop()
+
+    def _every(self, interval_s: float, call: Callable[[], None]) -> None:
+        def again() -> None:
+            call()
+            self.loop.call_later(interval_s, again)
+
+        self.loop.call_later(0.0, again)
+
+    def _tick(self) -> None:
+        now_s = self._clock()
+        if self._heard:
+            self._heard = False
+            self.event(events.Heard())
+        self.event(events.Tick())
+        self._mirror.tick(now_s)
+
+    # ---- what arrives (peer.Receiver) ------------------------------------------------------------
+
+    def event(self, event: events.Event) -> None:
+        """Something for the machine; it is told in the order of arrival."""
+        self._events.append(event)
+
+    def frame(self, frame: DataFrame) -> None:
+        """A data frame of the present session."""
+        self._heard = True
+        self._mirror.frame(frame, self._clock())
+
+    def _requested(self, requests: Sequence[Request]) -> None:
+        now_s = self._clock()
+        submit = self._mirror.submit
+        for tag, op, offset_bytes, length_bytes, data, fua in requests:
+            submit(tag, op, offset_bytes, length_bytes, data, fua, now_s)
+
+    # ---- the pump --------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Perform everything that can be performed now. The only caller of inline disk calls."""
+        while True:
+            if self._effects:
+                self._perform(self._effects.popleft())
+            elif self._take_effects():
+                continue
+            elif self._events:
+                self._batches.extend(self._machine.handle(self._events.popleft(), self._clock()))
+            elif self._batches and not self._persisting:
+                self._perform_batch(self._batches.popleft())
+            elif self._disk.waiting:
+                self._disk.resume()
+            else:
+                break
+        self._stream.flush()
+
+    def _take_effects(self) -> bool:
+        taken = self._mirror.take()
+        if not taken:
+            return False
+        sent = False
+        for effect in taken:
+            if type(effect) is effects.SendFrame:
+                self._stream.send_frame(effect.frame)
+                sent = True
+            else:
+                self._effects.append(effect)
+        if sent:
+            self._stream.flush()
+        return True
+
+    def _perform(self, effect: effects.Effect) -> None:
+        kind = type(effect)
+        if kind is effects.Complete:
+            tag, error, data = effect  # type: ignore[misc]
+            self._host.reply(tag, error, data)
+        elif kind is effects.Tell:
+            self.event(effect.event)  # type: ignore[union-attr, arg-type]
+        else:
+            self._disk.perform(effect)  # type: ignore[arg-type]
+
+    def _perform_batch(self, batch: actions.Batch) -> None:
+        if batch.persist is None:
+            self._finish_batch(batch)
+            return
+        self._records += 1
+        number = self._persisting = self._records
+        limit_s = self._settings.write_timeout_s
+
+        def persisted(error: str | None, full: bool) -> None:
+            if self._persisting != number:
+                return  # too late: the machine was told that the disk failed
+            timer.cancel()
+            self._persisting = 0
+            if error is None:
+                self._finish_batch(batch)
+            else:
+                self._drop_batches(error, full)
+
+        timer = self.loop.call_later(
+            limit_s, lambda: persisted(f"a record was not durable within {limit_s:.0f} s", False)
+        )
+        self._disk.persist(batch.persist, persisted)
+
+    def _drop_batches(self, error: str, full: bool) -> None:
+        """A record did not become durable: nothing that was decided on top of it may be done."""
+        self._log.error("the record could not be made durable: %s", error)
+        self._batches = deque(self._harmless(waiting) for waiting in self._batches)
+        self._events.appendleft(events.DiskFailed(error, full, record=True))
+
+    @staticmethod
+    def _harmless(batch: actions.Batch) -> actions.Batch:
+        """What may still be performed of a batch whose predecessor's record did not become durable."""
+        keep = (
+            actions.Say,
+            actions.Reply,
+            actions.CloseStream,
+            actions.CloseIO,
+            actions.HoldIO,
+            actions.EndSession,
+        )
+        return actions.Batch(apply=tuple(action for action in batch.apply if isinstance(action, keep)))
+
+    def _finish_batch(self, batch: actions.Batch) -> None:
+        for connection, message in batch.send:
+            self._stream.send_message(connection, encode(message))
+        for action in batch.apply:
+            self._perform_action[type(action)](action)
+
+    # ---- the machine's actions -------------------------------------------------------------------
+
+    def _action_table(self) -> Mapping[type, Callable[[Any], None]]:
+        mirror, host, stream = self._mirror, self._host, self._stream
+        return {
+            actions.OpenAlone: lambda _: mirror.open_alone(self._clock()),
+            actions.HoldIO: lambda _: mirror.hold(),
+            actions.CloseIO: lambda _: mirror.close_io(),
+            actions.FailUp: lambda _: mirror.fail_up(),
+            actions.BeginSession: self._begin_session,
+            actions.ServeIO: lambda _: mirror.serve(self._clock()),
+            actions.StartCopy: lambda _: mirror.start_copy(self._clock()),
+            actions.EndCopyFlush: lambda a: mirror.end_copy_flush(a.epoch),
+            actions.FinishCopy: lambda _: mirror.finish_copy(),
+            actions.EndSession: self._end_session,
+            actions.Quiesce: lambda _: mirror.quiesce(),
+            actions.SetLease: lambda a: mirror.set_lease(a.until_s, self._clock()),
+            actions.CloseStream: lambda a: stream.close_connection(a.connection, a.reason),
+            actions.DrainInput: self._drain,
+            actions.Attach: lambda a: host.attach(make=a.make),
+            actions.Detach: lambda a: host.detach(forced=a.forced),
+            actions.StartResource: lambda a: host.start(resume=a.resume),
+            actions.StopResource: lambda a: host.stop(a.mode, a.timeout_s),
+            actions.SuspendResource: lambda _: host.suspend(),
+            actions.ResumeResource: lambda _: host.resume(),
+            actions.ArmCheckers: lambda a: self._checkers.arm(a.armed),
+            actions.AskWitness: self._ask_witness,
+            actions.TellPeer: lambda a: self._link.send(
+                {"op": "tell_peer", "message": encode(a.message).decode()}
+            ),
+            actions.Say: self._say,
+            actions.Reply: lambda a: self._commands.replied(a.command, a.ok, a.sentence),
+        }
+
+    def _begin_session(self, action: actions.BeginSession) -> None:
+        self._stream.set_session(action.connection, action.session, action.generation)
+        self._mirror.begin_session(
+            primary=action.primary,
+            resend=action.resend,
+            everything=action.everything,
+            serve=action.serve,
+            now_s=self._clock(),
+        )
+
+    def _end_session(self, _: actions.EndSession) -> None:
+        self._stream.clear_session()
+        self._mirror.end_session()
+
+    def _drain(self, action: actions.DrainInput) -> None:
+        self._stream.read_all()
+        self._link.read_all()
+        self.event(events.InputDrained(action.token))
+
+    def _ask_witness(self, action: actions.AskWitness) -> None:
+        self._witness_lane.submit(
+            self._witness.ask,
+            lambda outcome: self.event(
+                events.WitnessAnswer(action.question, *outcome.value())
+                if outcome.error is None
+                else events.WitnessAnswer(action.question, False, str(outcome.error))
+            ),
+        )
+
+    def _say(self, action: actions.Say) -> None:
+        self._log.log(LEVELS[action.level], "%s", action.sentence)
+        if action.audit:
+            self._audit(action.sentence)
+
+    # ---- the agent -------------------------------------------------------------------------------
+
+    def _agent_changed(self, up: bool) -> None:
+        if up:
+            self._last_view = {}
+            self._beat()
+        self.event(events.AgentLink(up))
+
+    def _agent_said(self, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "command":
+            self._command(message)
+        elif op == "beat":
+            self.event(heartbeat_from_json(message))
+        elif op == "peer_agent":
+            self.event(events.PeerAgentHeard(worker=bool(message["worker"])))
+        elif op == "peer_worker_dead":
+            session = message["session"]
+            self.event(
+                events.PeerWorkerDead(
+                    Id(bytes.fromhex(message["process"])), Id(bytes.fromhex(session)) if session else None
+                )
+            )
+        elif op == "told":
+            self._told(message)
+        elif op == "window":
+            self.event(events.WindowOpen(bool(message["open"])))
+        elif op == "end":
+            self.end()
+
+    def _told(self, message: Mapping[str, Any]) -> None:
+        try:
+            self.event(events.Told(decode(str(message["message"]).encode())))
+        except MessageError as error:
+            self._log.warning("the peer's agent passed on what cannot be read: %s", error)
+
+    def _command(self, message: Mapping[str, Any]) -> None:
+        number, command = int(message["id"]), str(message["command"])
+        if command in ("checker-suspend", "checker-resume"):
+            suspended = command == "checker-suspend"
+            self._checkers.suspend(suspended)
+            self.event(events.CheckersSuspended(suspended))
+            self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
+            return
+        event = self._commands.take(number, command, message.get("arguments") or {})
+        if event is not None:
+            self.event(event)
+
+    def _answer(self, number: int, ok: bool, sentence: str) -> None:
+        self._link.send({"op": "answer", "id": number, "ok": ok, "sentence": sentence})
+
+    def _beat(self) -> None:
+        beat = self._machine.heartbeat(self._clock())
+        self._stream.send_keepalive(beat)
+        self._link.send(heartbeat_to_json(beat))
+
+    def _show(self) -> None:
+        view = self._view()
+        if view != self._last_view:
+            self._last_view = view
+            self._link.send({"op": "view", "view": view})
+
+    def _view(self) -> dict[str, Any]:
+        now_s = self._clock()
+        view = dataclasses.asdict(self._machine.view(now_s))
+        progress = self._mirror.progress(now_s)
+        view["sync"] = (
+            dataclasses.asdict(progress) if dataclasses.is_dataclass(progress) else progress._asdict()
+        )
+        view["marked_bytes"] = self._mirror.marked_bytes()
+        view["checker_items"] = self._checkers.snapshot()
+        view["network"] = self._stream.network
+        view.update(self._space_seen)
+        return view
+
+    def _look_at_space(self) -> None:
+        def seen(outcome: Any) -> None:
+            if outcome.error is None:
+                self._space_seen = outcome.value()
+
+        self._space_lane.submit(self._space, seen)
+
+
+def heartbeat_to_json(beat: Any) -> dict[str, Any]:
+    """A sign of life as it travels through the agents."""
+    return {
+        "op": "beat",
+        "process": beat.process.hex(),
+        "counter": beat.counter,
+        "echo_process": beat.echo_process.hex() if beat.echo_process else None,
+        "echo": beat.echo,
+        "session": beat.session.hex() if beat.session else None,
+        "state": beat.state,
+    }
+
+
+def heartbeat_from_json(message: Mapping[str, Any]) -> events.Heartbeat:
+    """The sign of life that `heartbeat_to_json` wrote. Raises KeyError, TypeError, ValueError."""
+    echo_process, session = message["echo_process"], message["session"]
+    return events.Heartbeat(
+        process=Id(bytes.fromhex(message["process"])),
+        counter=int(message["counter"]),
+        echo_process=Id(bytes.fromhex(echo_process)) if echo_process else None,
+        echo=int(message["echo"]),
+        session=Id(bytes.fromhex(session)) if session else None,
+        state=str(message["state"]),
+    )

@@ -1,0 +1,180 @@
+"""The agent starts, adopts, and replaces workers; a dead one is cleaned up before its successor runs."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twinhull.agent.supervisor import Launch, Supervisor
+from twinhull.errors import AgentDownError, TwinhullError
+
+PATIENCE_S = 30.0
+
+WORKER = """
+import json, os, select, socket, sys, time
+path = sys.argv[1]
+try:
+    os.unlink(path)
+except FileNotFoundError:
+    pass
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(4)
+process = "%032x" % os.getpid()
+while True:
+    peer, _ = listener.accept()
+    rest = b""
+    try:
+        while True:
+            peer.sendall(json.dumps({"op": "beat", "process": process, "session": None}).encode() + b"\\n")
+            if select.select([peer], [], [], 0.05)[0]:
+                data = peer.recv(65536)
+                if not data:
+                    break
+                rest += data
+                while b"\\n" in rest:
+                    line, rest = rest.split(b"\\n", 1)
+                    message = json.loads(line)
+                    if message["op"] == "end":
+                        sys.exit(0)
+                    if "id" in message and message["op"] != "ignore":
+                        answer = {"op": "answer", "id": message["id"], "ok": True, "sentence": "done"}
+                        peer.sendall(json.dumps(answer).encode() + b"\\n")
+    except OSError:
+        pass
+"""
+
+
+class Scene:
+    """A supervisor over real processes, with everything it tells recorded."""
+
+    def __init__(self, directory: Path) -> None:
+        self.script = directory / "worker.py"
+        self.script.write_text(WORKER)
+        self.told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.refuse_clean_up = False
+        self.launch = Launch(
+            module="VM1",
+            argv=(sys.executable, str(self.script), str(directory / "VM1.sock")),
+            socket=directory / "VM1.sock",
+            output=directory / "VM1.out",
+            silence_s=1.0,
+            clean_up=self.clean_up,
+        )
+        self.supervisors: list[Supervisor] = []
+        self.supervisor = self.supervise()
+
+    def supervise(self) -> Supervisor:
+        supervisor = Supervisor(self.launch, self.message, lambda _: self.told.put("spawned"))
+        self.supervisors.append(supervisor)
+        return supervisor
+
+    def clean_up(self) -> list[str]:
+        if self.refuse_clean_up:
+            self.told.put("cannot clean up")
+            raise TwinhullError("the resource cannot be turned off")
+        self.told.put("cleaned up")
+        return []
+
+    def message(self, module: str, message: dict[str, Any]) -> None:
+        assert module == "VM1"
+        self.told.put(message["op"])
+
+    def wait_for(self, what: str) -> list[str]:
+        seen = []
+        while True:
+            seen.append(self.told.get(timeout=PATIENCE_S))
+            if seen[-1] == what:
+                return seen
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.refuse_clean_up = False
+    for supervisor in made.supervisors:
+        supervisor.close(end_worker=True)
+
+
+def pid_of(supervisor: Supervisor) -> int:
+    pid = supervisor.pid
+    assert pid is not None
+    return pid
+
+
+def until(true: Callable[[], bool], scene: Scene) -> None:
+    """Wait for something that shows itself at the latest with the next sign of life."""
+    while not true():
+        scene.wait_for("beat")
+
+
+def test_nothing_of_the_module_may_run_before_a_worker_is_started(scene: Scene) -> None:
+    scene.supervisor.start()
+    assert scene.wait_for("spawned") == ["cleaned up", "spawned"]
+
+
+def test_no_worker_is_started_while_cleaning_up_fails(scene: Scene) -> None:
+    scene.refuse_clean_up = True
+    scene.supervisor.start()
+    assert scene.wait_for("cannot clean up") == ["cannot clean up"]
+    assert not scene.supervisor.alive
+    assert "cannot be turned off" in scene.supervisor.trouble or scene.told.empty()
+    with pytest.raises(AgentDownError, match="worker of VM1 is not running"):
+        scene.supervisor.ask({"op": "command"}, 1.0)
+    scene.refuse_clean_up = False
+    scene.wait_for("spawned")
+
+
+def test_a_worker_survives_its_agent_and_the_next_agent_adopts_it(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    pid = pid_of(scene.supervisor)
+    scene.supervisor.close()
+    while not scene.told.empty():
+        scene.told.get()
+    second = scene.supervise()
+    second.start()
+    assert "spawned" not in scene.wait_for("beat")
+    assert pid_of(second) == pid
+
+
+def test_a_killed_worker_is_cleaned_up_told_as_dead_and_replaced(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    pid = pid_of(scene.supervisor)
+    os.kill(pid, signal.SIGKILL)
+    assert "cleaned up" in scene.wait_for("spawned")
+    assert scene.supervisor.death is not None
+    assert scene.supervisor.death.process == f"{pid:032x}"
+    until(lambda: scene.supervisor.alive, scene)
+    assert pid_of(scene.supervisor) != pid
+
+
+def test_a_worker_silent_for_longer_than_the_time_out_is_killed_and_replaced(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    pid = pid_of(scene.supervisor)
+    os.kill(pid, signal.SIGSTOP)
+    assert "cleaned up" in scene.wait_for("spawned")
+    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_an_answer_reaches_whoever_asked(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    assert scene.supervisor.ask({"op": "command", "command": "start"}, PATIENCE_S)["sentence"] == "done"
+
+
+def test_a_worker_that_does_not_answer_in_time_is_an_error_that_says_what_to_do(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    with pytest.raises(AgentDownError, match="look at the status"):
+        scene.supervisor.ask({"op": "ignore"}, 0.05)
