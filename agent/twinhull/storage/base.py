@@ -1,4 +1,4 @@
-"""The small interface behind which all file access of a volume stands, so that a fake disk can implement it."""
+"""The small interface behind which all file access of a volume stands; a fake disk can implement it too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class File(Protocol):
-    """One open file. Every method raises DiskError (DiskFullError) when the disk fails."""
+    """One open file. Every method raises DiskError (DiskFullError) when the disk fails.
+
+    Methods may be called from several threads at once; `close` only when no other call is under way.
+    """
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes`; holes read as zeros. DiskError on a short read."""
@@ -20,22 +23,34 @@ class File(Protocol):
     def punch(self, offset_bytes: int, length_bytes: int) -> None:
         """The range reads as zeros; space is freed where the file system can."""
 
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        """The range reads as zeros and keeps its space, so that a later write to it finds room."""
+
     def sync(self) -> None:
         """Everything written is durable. An error is final: every later call raises it again."""
 
     def next_data(self, offset_bytes: int) -> tuple[int, int] | None:
-        """The next range that may hold anything but zeros at or after the offset, or None."""
+        """The next range that may hold anything but zeros: its offset and length in bytes, or None.
 
-    def size(self) -> int: ...
+        A range that begins before `offset_bytes` is answered from `offset_bytes` on.
+        """
+
+    def size(self) -> int:
+        """Length of the file in bytes, holes included."""
 
     def allocated(self) -> int:
         """Bytes of disk that the file takes."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the file back, without making anything durable. Idempotent."""
 
 
 class Directory(Protocol):
-    """Where a volume's files live."""
+    """Where a volume's files live. Every method raises DiskError (DiskFullError) when the disk fails."""
+
+    @property
+    def name(self) -> str:
+        """What people call the place, for messages: its path."""
 
     def open(self, name: str) -> File:
         """An existing file. FileNotFoundError if there is none."""
@@ -43,9 +58,11 @@ class Directory(Protocol):
     def create(self, name: str, size_bytes: int, *, sparse: bool) -> File:
         """A new file of zeros (fully allocated unless sparse), durable with its name. FileExistsError."""
 
-    def exists(self, name: str) -> bool: ...
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Take the file away; durable on return. FileNotFoundError if there is none."""
 
     def lock(self) -> None:
         """Take the volume's lock for this process, or VolumeLockedError. Dies with the process."""
@@ -53,4 +70,5 @@ class Directory(Protocol):
     def free(self) -> tuple[int, int]:
         """(free bytes, total bytes) of the disk below."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the lock and the directory back. Idempotent."""
