@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import threading
@@ -49,7 +50,20 @@ class Agent:
         self._ended = threading.Event()
         server_context = tls.server_context(node.pki_dir)
         client_context = tls.client_context(node.pki_dir)
-        self.peer = PeerAgent(self.peer_name, self._peer_control_addresses(), self._connector(client_context))
+        self.peer = PeerAgent(
+            self.peer_name,
+            [
+                ControlClient(
+                    address,
+                    cluster.ports.control,
+                    client_context,
+                    cluster=cluster.cluster,
+                    expected_name=self.peer_name,
+                    timeout_s=CONTROL_TIMEOUT_S,
+                )
+                for address in self._control_addresses(self.peer_name)
+            ],
+        )
         self.heartbeats = Heartbeats(
             node=node.node,
             peer=self.peer_name,
@@ -76,8 +90,10 @@ class Agent:
             self.watch_module(module)
         self.heartbeats.start()
         listen = [("127.0.0.1", self.cluster.ports.control)]
-        listen += [(address, self.cluster.ports.control) for address in self._own_addresses()]
-        self._server = ControlServer(listen, self._server_context, methods)
+        listen += [(address, self.cluster.ports.control) for address in self._control_addresses(self.node.node)]
+        self._server = ControlServer(
+            listen, self._server_context, methods, cluster=self.cluster.cluster, log=log
+        )
         self._server.start()
         threading.Thread(target=self._look_at_windows, name="windows", daemon=True).start()
 
@@ -93,7 +109,10 @@ class Agent:
         """Whether, after `wait_s`, the agent still does its work; False also once it ends."""
         if self._ended.wait(wait_s):
             return False
-        return self._lock.acquire(timeout=wait_s) and (self._lock.release() or True)
+        if not self._lock.acquire(timeout=wait_s):
+            return False
+        self._lock.release()
+        return True
 
     def stop(self) -> None:
         """Put everything away; the workers go on."""
@@ -203,12 +222,12 @@ class Agent:
     def _look_at_windows(self) -> None:
         """Tell the workers when their window for going home opens and closes (local time of the node)."""
         while not self._ended.wait(5.0):
-            now = time.localtime()
+            now = dt.datetime.now()  # noqa: DTZ005 - windows are in the node's local time
             for module, supervisor in list(self.supervisors.items()):
                 give_back = self.cluster.module(module).give_back
                 if give_back.mode is not Return.WINDOW or give_back.window is None:
                     continue
-                is_open = give_back.window.contains(now)
+                is_open = give_back.window.is_open(now)
                 supervisor.send({"op": "window", "open": is_open})
 
     def _beat_interval_s(self) -> float:
@@ -218,24 +237,7 @@ class Agent:
     def _address(self, node: str, network: str) -> str:
         return self.cluster.nodes[node].addresses[network]
 
-    def _own_addresses(self) -> list[str]:
-        return list(dict.fromkeys(self._control_addresses(self.node.node)))
-
     def _control_addresses(self, node: str) -> list[str]:
+        """The node's addresses, those of the networks for control first."""
         preferred = self.cluster.addresses(node, NetworkRole.CONTROL)
-        return [*preferred.values(), *self.cluster.nodes[node].addresses.values()]
-
-    def _peer_control_addresses(self) -> list[str]:
-        return list(dict.fromkeys(self._control_addresses(self.peer_name)))
-
-    def _connector(self, context: Any) -> Callable[[str], ControlClient]:
-        def connect(address: str) -> ControlClient:
-            return ControlClient(
-                address,
-                self.cluster.ports.control,
-                context,
-                tls.node_name(self.peer_name, self.cluster.cluster),
-                timeout_s=CONTROL_TIMEOUT_S,
-            )
-
-        return connect
+        return list(dict.fromkeys([*preferred.values(), *self.cluster.nodes[node].addresses.values()]))

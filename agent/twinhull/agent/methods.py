@@ -16,9 +16,10 @@ from typing import Any
 import twinhull
 from twinhull import config as configuration
 from twinhull import log as logs
-from twinhull.errors import ConfigError, TransportError, TwinhullError, UsageError
+from twinhull.errors import TransportError, TwinhullError, UsageError
 from twinhull.transport import pki
 from twinhull.transport.control import Caller
+from twinhull.transport.tls import Role
 
 from . import protect, snapshot
 from .agent import Agent
@@ -29,7 +30,6 @@ from .status import cluster_warnings, module_status, unreachable_node
 Method = Callable[[Caller, dict[str, Any]], dict[str, Any]]
 
 COMMAND_TIMEOUT_S = 3600.0
-CERTIFICATE_WARNING_DAYS = 30
 SNAPSHOT_PIECE_BYTES = 512 << 10
 COMMANDS = (
     "start",
@@ -41,7 +41,9 @@ COMMANDS = (
     "checker-suspend",
     "checker-resume",
 )
-PEER_METHODS = frozenset({"status_local", "tell", "config_show", "config_store", "check_host", "logs"})
+PEER_METHODS = frozenset(
+    {"status_local", "tell", "config_show", "config_store", "check_host", "logs", "join", "part"}
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ class Methods:
             "snapshot",
             "snapshot_read",
             "tell",
+            "join",
+            "part",
         )
         return {name: self._guarded(name) for name in names}
 
@@ -78,7 +82,7 @@ class Methods:
         method: Method = getattr(self, f"_{name}")
 
         def call(caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
-            if caller.role != "operator" and name not in PEER_METHODS and not self._is_own(caller):
+            if caller.role is not Role.OPERATOR and name not in PEER_METHODS and not self._is_own(caller):
                 raise UsageError(
                     f"{caller.name} may not call {name} on {self._agent.node.node}.",
                     "Use an operator's certificate (`twinhull pki issue --role operator`).",
@@ -89,7 +93,7 @@ class Methods:
 
     def _is_own(self, caller: Caller) -> bool:
         """The node's own certificate, on the node itself: root of this node, who may do everything anyway."""
-        return caller.name == self._agent.node.node and caller.local
+        return caller.name == self._agent.node.node and caller.address.startswith("127.")
 
     # ---- status ----------------------------------------------------------------------------------
 
@@ -111,13 +115,15 @@ class Methods:
 
     def _status_local(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
-        certificate = pki.certificate_info(agent.node.pki_dir / "node.crt")
+        certificates = pki.show(agent.node.pki_dir)
         warnings = list(configuration.warnings(agent.cluster))
-        if certificate.days_left < CERTIFICATE_WARNING_DAYS:
-            warnings.append(
-                f"the certificate of {agent.node.node} expires in {certificate.days_left} days: "
-                "renew it with `twinhull pki renew`"
-            )
+        warnings += [
+            f"the {seen.kind} certificate of {seen.name} on {agent.node.node} expires in {seen.days_left} days: "
+            "renew it with `twinhull pki renew`"
+            for seen in certificates
+            if seen.expiring
+        ]
+        own = next((seen for seen in certificates if seen.kind == "node"), None)
         networks = {
             name: {"up": seen.up, "last_heard_s": seen.last_heard_s}
             for name, seen in agent.heartbeats.status().items()
@@ -127,10 +133,8 @@ class Methods:
             "reachable": True,
             "version": twinhull.__version__,
             "networks": networks,
-            "certificate": {
-                "expires": certificate.expires.isoformat(timespec="seconds"),
-                "days_left": certificate.days_left,
-            },
+            "certificate": own
+            and {"expires": own.expires.isoformat(timespec="seconds"), "days_left": own.days_left},
             "warnings": warnings,
             "config_digest": agent.cluster.digest(),
             "modules": {name: self._module(name) for name in agent.cluster.modules},
@@ -198,13 +202,16 @@ class Methods:
         module = arguments.get("module")
         if module is not None:
             self._agent.cluster.module(str(module))
-        lines, following = logs.read_back(
-            self._agent.node.log_dir,
-            module=None if module is None else str(module),
-            after=arguments.get("after"),
-            limit=int(arguments.get("limit") or 200),
-        )
-        return {"lines": lines, "next": following}
+        try:
+            page = logs.read_logs(
+                self._agent.node.log_dir,
+                module=None if module is None else str(module),
+                after=str(arguments.get("after") or ""),
+                limit=int(arguments.get("limit") or 200),
+            )
+        except ValueError as error:
+            raise UsageError(f"The logs cannot be read from there: {error}.") from error
+        return {"lines": [line._asdict() for line in page.lines], "next": page.next}
 
     # ---- configuration ---------------------------------------------------------------------------
 
@@ -222,7 +229,7 @@ class Methods:
         if arguments.get("dry_run"):
             return {"changed": list(change.changed), "warnings": list(change.warnings)}
         warnings = list(change.warnings)
-        self._audit.write(who=_who(caller, arguments), what="config apply", module=None, details={})
+        self._audit.write(who=_who(caller, arguments), what="config apply", module="", details={})
         try:
             agent.peer.call("config_store", {"text": text}, patient=True)
         except TransportError as error:
@@ -236,7 +243,7 @@ class Methods:
         """The peer's agent hands over a configuration that a person applied there."""
         text = _text(arguments, "text")
         new, change = self._checked(text)
-        self._audit.write(who=caller.name, what="config store", module=None, details={})
+        self._audit.write(who=caller.name, what="config store", module="", details={})
         self._take_over(text, new)
         return {"changed": list(change.changed)}
 
@@ -248,10 +255,8 @@ class Methods:
             agent.cluster,
             new,
             running={name for name, view in views.items() if view.get("state", "STOP") != "STOP"},
-            made={name for name, view in views.items() if view.get("generation", "-") != "-"},
+            existing={name for name, view in views.items() if view.get("volume")},
         )
-        if change.refused:
-            raise ConfigError(" ".join(change.refused), "Nothing was changed.")
         return new, change
 
     def _take_over(self, text: str, new: configuration.ClusterConfig) -> None:
@@ -314,6 +319,22 @@ class Methods:
         return {"data_base64": base64.b64encode(data).decode(), "size": job.result.stat().st_size}
 
     # ---- the peer --------------------------------------------------------------------------------
+
+    def _join(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The peer protects a module: start it here, too (never as primary)."""
+        module = _text(arguments, "module")
+        self._agent.cluster.module(module)
+        self._agent.wishes.set(module, Wish.STARTED)
+        return {"sentence": self._tell_worker(module, "start", {})}
+
+    def _part(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The peer, which runs the module, ends its protection: leave, if this is the second replica."""
+        module = _text(arguments, "module")
+        view = self._agent.supervisors[module].view or {}
+        if view.get("state") != "SECOND":
+            raise UsageError(f"{module} is not the second replica on {self._agent.node.node}.")
+        self._agent.wishes.set(module, Wish.STOPPED)
+        return {"sentence": self._tell_worker(module, "stop", {})}
 
     def _tell(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         if caller.name != self._agent.peer_name:

@@ -7,11 +7,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twinhull.errors import PeerUnreachableError, TransportError
-from twinhull.transport.control import ControlClient
+from twinhull.transport.control import ControlClient, RemoteError
 
 BACKOFF_S = 1.0
 QUEUED_MESSAGES = 1000
@@ -20,20 +20,16 @@ log = logging.getLogger(__name__)
 
 
 class PeerAgent:
-    """Calls to the peer's agent. Any thread may call; calls are made one after the other.
+    """Calls to the peer's agent, from any thread.
 
     Args:
         name: of the peer's node.
-        addresses: of the peer, in order of preference.
-        connect: makes a client for one address; raises TransportError.
+        clients: one for each of its addresses, in order of preference.
     """
 
-    def __init__(self, name: str, addresses: Sequence[str], connect: Callable[[str], ControlClient]) -> None:
+    def __init__(self, name: str, clients: Sequence[ControlClient]) -> None:
         self.name = name
-        self._addresses = list(addresses)
-        self._connect = connect
-        self._client: ControlClient | None = None
-        self._lock = threading.Lock()
+        self._clients = list(clients)
         self._silent_until_s = 0.0
         self._messages: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(QUEUED_MESSAGES)
         threading.Thread(target=self._post_messages, name="peer-messages", daemon=True).start()
@@ -44,18 +40,21 @@ class PeerAgent:
         Args:
             patient: try also when it did not answer a moment ago.
         """
-        with self._lock:
-            if not patient and time.monotonic() < self._silent_until_s:
-                raise PeerUnreachableError(f"The agent of {self.name} does not answer.")
-            if self._client is not None:
-                try:
-                    return self._client.call(method, arguments)
-                except TransportError as error:
-                    if self._client.connected:
-                        raise
-                    log.info("the control connection to %s ended: %s", self.name, error)
-                    self._close()
-            return self._connected().call(method, arguments)
+        if not patient and time.monotonic() < self._silent_until_s:
+            raise PeerUnreachableError(f"The agent of {self.name} does not answer.")
+        reasons = []
+        for client in list(self._clients):
+            try:
+                answer = client.call(method, arguments)
+            except RemoteError:
+                raise
+            except TransportError as error:
+                reasons.append(error.what)
+            else:
+                self._prefer(client)
+                return answer
+        self._silent_until_s = time.monotonic() + BACKOFF_S
+        raise PeerUnreachableError(f"The agent of {self.name} does not answer ({' '.join(reasons)}).")
 
     def post(self, method: str, arguments: dict[str, Any]) -> None:
         """Have this call made soon, in order, without waiting; lost when the peer cannot be reached."""
@@ -63,27 +62,15 @@ class PeerAgent:
             self._messages.put_nowait((method, arguments))
 
     def close(self) -> None:
-        """End the connection."""
-        self._messages.put(None)
-        with self._lock:
-            self._close()
+        """End the connections."""
+        with contextlib.suppress(queue.Full):
+            self._messages.put_nowait(None)
+        for client in self._clients:
+            client.close()
 
-    def _connected(self) -> ControlClient:
-        reasons = []
-        for address in self._addresses:
-            try:
-                self._client = self._connect(address)
-            except (TransportError, OSError) as error:
-                reasons.append(f"{address}: {error}")
-            else:
-                return self._client
-        self._silent_until_s = time.monotonic() + BACKOFF_S
-        raise PeerUnreachableError(f"The agent of {self.name} does not answer ({'; '.join(reasons)}).")
-
-    def _close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+    def _prefer(self, client: ControlClient) -> None:
+        if self._clients[0] is not client:
+            self._clients = [client, *(other for other in self._clients if other is not client)]
 
     def _post_messages(self) -> None:
         while (message := self._messages.get()) is not None:

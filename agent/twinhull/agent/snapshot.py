@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import twinhull
 
+from twinhull.config import LibvirtConfig
+
 from .anonymise import Anonymiser
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def make(
     for old in directory.glob("*.tar.gz"):
         old.unlink()
     path = directory / f"twinhull-{agent.node.node}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
-    hide = Anonymiser.of_cluster(agent.cluster) if anonymise else None
+    hide = Anonymiser(_names(agent)) if anonymise else None
     with tarfile.open(path, "w:gz") as archive:
         pieces = list(_pieces(agent, status))
         for done, (name, read) in enumerate(pieces, 1):
@@ -64,6 +66,20 @@ def make(
             _add(archive, hide.text(name) if hide else name, hide.text(text) if hide else text)
     path.chmod(0o600)
     return path
+
+
+def _names(agent: Agent) -> dict[str, list[str]]:
+    """What an archive could be attributed by."""
+    cluster = agent.cluster
+    domains = [m.resource.domain for m in cluster.modules.values() if isinstance(m.resource, LibvirtConfig)]
+    return {
+        "cluster": [cluster.cluster],
+        "node": list(cluster.nodes),
+        "module": list(cluster.modules),
+        "network": list(cluster.networks),
+        "domain": domains,
+        "host": [platform.node()],
+    }
 
 
 def _pieces(agent: Agent, status: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], str]]]:

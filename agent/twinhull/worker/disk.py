@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from twinhull.core.effects import LocalDiscard, LocalFlush, LocalWrite, ReadLocal, SyncLog
+from twinhull.core.frames import MAX_DATA_BYTES
 from twinhull.core.record import Record
 from twinhull.errors import DiskError, DiskFullError
 
@@ -87,13 +88,13 @@ class Disk:
 
     def perform(self, effect: LocalWrite | LocalDiscard | LocalFlush | ReadLocal | SyncLog) -> None:
         """Do what the effect asks; its answer goes to the mirror, now or later."""
-        if type(effect) is LocalWrite:
+        if isinstance(effect, LocalWrite):
             self._in_order(partial(self._write, effect))
-        elif type(effect) is ReadLocal:
+        elif isinstance(effect, ReadLocal):
             self._read(effect)
-        elif type(effect) is LocalFlush:
+        elif isinstance(effect, LocalFlush):
             self._in_order(partial(self._flush, effect))
-        elif type(effect) is LocalDiscard:
+        elif isinstance(effect, LocalDiscard):
             self._in_order(partial(self._discard, effect))
         else:
             self._sync_log(effect)
@@ -176,7 +177,7 @@ class Disk:
         data = self._volume.next_data(offset)
         if data is None or data[0] >= offset + length:
             return None
-        return self._volume.read(offset, length)
+        return b"" if length > MAX_DATA_BYTES else self._volume.read(offset, length)
 
     def _read_answered(self, ticket: int, outcome: Outcome[bytes | None]) -> None:
         error, _ = judged(outcome)

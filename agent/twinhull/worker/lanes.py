@@ -10,18 +10,19 @@ from typing import Generic, TypeVar
 from .loop import Loop
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Outcome(Generic[T]):
+class Outcome(Generic[T_co]):
     """The result of a call on a lane: a value, or the error it ended with."""
 
     __slots__ = ("_value", "error")
 
-    def __init__(self, value: T | None, error: Exception | None) -> None:
+    def __init__(self, value: T_co | None, error: Exception | None) -> None:
         self._value = value
         self.error = error
 
-    def value(self) -> T:
+    def value(self) -> T_co:
         """The value; raises the error if there was one."""
         if self.error is not None:
             raise self.error

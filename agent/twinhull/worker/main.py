@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--node-config", type=Path, required=True)
     parser.add_argument("--module", required=True)
     arguments = parser.parse_args(argv)
+    warnings = hardening.sit_under_page_cache()  # before any thread is started
     try:
         node = configuration.load_node(arguments.node_config)
         cluster = configuration.load_cluster(node.cluster_config, node)
@@ -36,10 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     log = logs.Log(node.node, arguments.module, "worker")
     try:
-        worker = Worker(build_parts(node, cluster, arguments.module, log))
-        for warning in hardening.sit_under_page_cache():
+        for warning in warnings:
             log.warning("%s", warning)
-        worker.run()
+        Worker(build_parts(node, cluster, arguments.module, log)).run()
     except TwinhullError as error:
         log.error("the worker cannot go on: %s", error)
         return error.exit_code

@@ -1,25 +1,45 @@
 """The worker's stream to the peer's worker: one live connection at a time, over whichever network carries it.
 
-The first node of the cluster connects, the other listens; the connecting side walks through the networks in their order of
-preference and moves on when one is silent. A newer connection replaces an older one.
+The first node of the cluster connects, the other listens. The connecting side walks through the networks in their
+order of preference and moves on when one is silent; a newer connection replaces an older one. Strangers cost a socket
+for a moment and one line in the log.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from dataclasses import dataclass
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinhull.core import events
 from twinhull.core.frames import DataFrame
+from twinhull.core.identity import Generation, Id
+from twinhull.core.messages import MessageError, decode
+from twinhull.core.mirror import MirrorProtocolError
+from twinhull.core.pulse import HeartbeatOut
+from twinhull.errors import ProtocolError, TransportError
+from twinhull.transport.frames import Keepalive
 from twinhull.transport.protocol import (
+    Closed,
+    FrameReceived,
+    KeepaliveReceived,
+    MessageReceived,
+    Opened,
     StreamProtocol,
 )
-from twinhull.transport.stream import TlsStream
+from twinhull.transport.listener import Listener, Refusals
+from twinhull.transport.stream import TlsStream, connect_nonblocking
 
-from .loop import Timer
+from .loop import Loop, Timer
 
 Log = logging.LoggerAdapter[logging.Logger]
+
+OPENING_S = 5.0
+SILENT_SHARE = 0.4  # of T: a connection silent for longer is given up for another one
+DIAL_SHARE = 0.2  # of T: how long one attempt may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +51,29 @@ class Path:
     peer_address: str
 
 
+@dataclass(frozen=True)
+class StreamSettings:
+    """Who talks to whom, and over what.
+
+    Args:
+        connects: whether this side connects (the other listens).
+        paths: the networks in their order of preference.
+        port: TCP port of the listening side.
+        timeout_s: T.
+    """
+
+    cluster: str
+    module: str
+    node: str
+    peer: str
+    connects: bool
+    paths: tuple[Path, ...]
+    port: int
+    timeout_s: float
+    server_context: ssl.SSLContext
+    client_context: ssl.SSLContext
+
+
 class Receiver(Protocol):
     """Who is told what arrives."""
 
@@ -38,16 +81,325 @@ class Receiver(Protocol):
         """Something for the machine."""
 
     def frame(self, frame: DataFrame) -> None:
-        """A data frame of the present session, for the mirror. Raises when the peer must not have sent it."""
+        """A data frame of the present session, for the mirror. Raises MirrorProtocolError."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Connection:
     number: int
-    path: Path | None
+    network: str
     stream: TlsStream
-    protocol: StreamProtocol
-    opened: bool = False
+    fd: int
+    protocol: StreamProtocol | None = None
     heard_s: float = 0.0
+    opened: bool = False
     deadline: Timer | None = None
-    watching_writes: bool = False
+    closed: bool = field(default=False)
+
+
+class PeerStream:
+    """The connection to the peer's worker, on the loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        settings: StreamSettings,
+        receiver: Receiver,
+        log: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._receiver = receiver
+        self._log = log
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._live: _Connection | None = None
+        self._half_open: set[_Connection] = set()
+        self._listeners: list[Listener] = []
+        self._refusals = Refusals(log, clock)
+        self._next_path = 0
+        self._running = False
+
+    @property
+    def network(self) -> str | None:
+        """The network that carries the stream now."""
+        return self._live.network if self._live is not None else None
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen or connect, and go on doing so. Raises TransportError when a port is taken."""
+        self._running = True
+        if not self._settings.connects:
+            for path in self._settings.paths:
+                self._listen(path)
+        self._look_after()
+
+    def close(self) -> None:
+        """End everything."""
+        self._running = False
+        for listener in self._listeners:
+            self._loop.unwatch(listener.fileno())
+            listener.close()
+        for connection in [*self._half_open, *([self._live] if self._live else [])]:
+            self._drop(connection, "the worker ends")
+
+    def _look_after(self) -> None:
+        """Give up a silent connection, and see to it that there is one."""
+        if not self._running:
+            return
+        live, timeout_s = self._live, self._settings.timeout_s
+        if live is not None and self._clock() - live.heard_s > SILENT_SHARE * timeout_s:
+            self._drop(live, f"nothing came over {live.network} for {SILENT_SHARE * timeout_s:.1f} s")
+        if self._settings.connects and self._live is None and not self._half_open:
+            self._dial()
+        for listener, path in zip(self._listeners, self._settings.paths, strict=False):
+            self._accept(listener, path)
+        self._loop.call_later(timeout_s / 20, self._look_after)
+
+    def _dial(self) -> None:
+        paths = self._settings.paths
+        path = paths[self._next_path % len(paths)]
+        try:
+            sock = connect_nonblocking(path.peer_address, self._settings.port, path.local_address)
+        except TransportError as error:
+            self._next_path += 1
+            self._log.debug("no connection over %s: %s", path.network, error)
+            return
+        settings = self._settings
+        stream = TlsStream(
+            sock,
+            settings.client_context,
+            server_side=False,
+            cluster=settings.cluster,
+            names=(settings.peer,),
+        )
+        self._begin(stream, path.network, min(OPENING_S, max(0.2, DIAL_SHARE * settings.timeout_s)))
+
+    def _listen(self, path: Path) -> None:
+        settings = self._settings
+        listener = Listener(
+            path.local_address,
+            settings.port,
+            context=settings.server_context,
+            cluster=settings.cluster,
+            names=(settings.peer,),
+            log=self._log,
+            clock=self._clock,
+        )
+        self._listeners.append(listener)
+        self._loop.watch(listener.fileno(), lambda: self._accept(listener, path))
+
+    def _accept(self, listener: Listener, path: Path) -> None:
+        for stream in listener.accept():
+            self._readable(self._begin(stream, path.network, OPENING_S))
+
+    def _begin(self, stream: TlsStream, network: str, limit_s: float) -> _Connection:
+        connection = _Connection(next(self._numbers), network, stream, stream.fileno())
+        connection.deadline = self._loop.call_later(
+            limit_s, lambda: self._drop(connection, f"it was not made within {limit_s:.1f} s")
+        )
+        self._half_open.add(connection)
+        self._watch(connection)
+        return connection
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def _watch(self, connection: _Connection) -> None:
+        stream = connection.stream
+        self._loop.watch(
+            stream.fileno(),
+            lambda: self._readable(connection),
+            write=(lambda: self._writable(connection)) if stream.wants_write else None,
+        )
+
+    def _readable(self, connection: _Connection) -> None:
+        if connection.closed:
+            return
+        try:
+            if connection.protocol is None and not self._handshake(connection):
+                return
+            self._read(connection)
+        except ProtocolError as error:
+            self._say_goodbye(connection)
+            self._refuse(connection, str(error))
+        except (MirrorProtocolError, MessageError) as error:
+            if connection.protocol is not None:
+                connection.protocol.close(str(error))
+            self._say_goodbye(connection)
+            self._refuse(connection, str(error))
+        except TransportError as error:
+            if connection.opened:
+                self._drop(connection, str(error))
+            else:
+                self._refuse(connection, str(error))
+
+    def _handshake(self, connection: _Connection) -> bool:
+        stream, settings = connection.stream, self._settings
+        done = stream.handshake()
+        if done and stream.identity is not None:
+            connection.protocol = StreamProtocol(
+                cluster=settings.cluster,
+                module=settings.module,
+                node=settings.node,
+                peer=stream.identity.name,
+            )
+            stream.send(connection.protocol.data_to_send())
+        self._watch(connection)
+        return done
+
+    def _read(self, connection: _Connection) -> None:
+        protocol = connection.protocol
+        if protocol is None:
+            return
+        while not connection.closed:
+            data = connection.stream.receive()
+            if not data:
+                break
+            connection.heard_s = self._clock()
+            for event in protocol.receive_data(data):
+                self._take(connection, event)
+        if not connection.closed and not connection.opened:
+            connection.stream.send(protocol.data_to_send())
+            self._watch(connection)
+
+    def _take(
+        self,
+        connection: _Connection,
+        event: Opened | MessageReceived | FrameReceived | KeepaliveReceived | Closed,
+    ) -> None:
+        if type(event) is FrameReceived:
+            self._receiver.frame(event.frame)
+        elif type(event) is KeepaliveReceived:
+            self._receiver.event(events.Heartbeat(*event.keepalive))
+        elif type(event) is MessageReceived:
+            self._receiver.event(events.Received(connection.number, decode(event.data)))
+        elif type(event) is Opened:
+            self._open(connection)
+        elif type(event) is Closed:
+            self._drop(connection, f"{self._settings.peer} closed it: {event.reason}")
+
+    def _open(self, connection: _Connection) -> None:
+        if self._live is not None:
+            self._drop(self._live, f"a newer connection over {connection.network} replaces it")
+        self._half_open.discard(connection)
+        if connection.deadline is not None:
+            connection.deadline.cancel()
+        connection.opened = True
+        self._live = connection
+        self._log.info("connected to %s over %s", self._settings.peer, connection.network)
+        self._receiver.event(events.StreamUp(connection.number))
+
+    def read_all(self) -> None:
+        """Hand over everything that has arrived."""
+        if self._live is not None:
+            self._readable(self._live)
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def send_message(self, number: int, data: bytes) -> None:
+        """A control message on this connection; dropped when it is gone (`StreamDown` says so)."""
+        live = self._live
+        if live is not None and live.protocol is not None and live.number == number:
+            live.protocol.send_message(data)
+
+    def send_frame(self, frame: DataFrame) -> None:
+        """A data frame of the present session; dropped when there is none (the mirror keeps what counts)."""
+        live = self._live
+        if live is not None and live.protocol is not None and live.protocol.in_session:
+            live.protocol.send_frame(frame)
+
+    def send_keepalive(self, beat: HeartbeatOut) -> None:
+        """A sign of life; waits for nothing."""
+        live = self._live
+        if live is not None and live.protocol is not None:
+            live.protocol.send_keepalive(
+                Keepalive(
+                    beat.process, beat.counter, beat.echo_process, beat.echo, beat.session, beat.state
+                )
+            )
+            self.flush()
+
+    def flush(self) -> None:
+        """Give the network what was queued."""
+        live = self._live
+        if live is None or live.protocol is None:
+            return
+        buffers = live.protocol.data_to_send()
+        if not buffers:
+            return
+        try:
+            live.stream.send(buffers)
+        except TransportError as error:
+            self._drop(live, str(error))
+            return
+        if live.stream.wants_write:
+            self._watch(live)
+
+    def _writable(self, connection: _Connection) -> None:
+        if connection.closed:
+            return
+        if connection.protocol is None:
+            self._readable(connection)
+            return
+        try:
+            connection.stream.flush()
+        except TransportError as error:
+            self._drop(connection, str(error))
+            return
+        self._watch(connection)
+
+    # ---- sessions --------------------------------------------------------------------------------
+
+    def set_session(self, number: int, session: Id, generation: Generation) -> list[DataFrame]:
+        """Frames carry this session from here on; returns those of it that had arrived already."""
+        live = self._live
+        if live is None or live.protocol is None or live.number != number:
+            return []
+        return [event.frame for event in live.protocol.set_session(session, generation.id)]
+
+    def clear_session(self) -> None:
+        """No frame of a session is sent or taken any more."""
+        if self._live is not None and self._live.protocol is not None:
+            self._live.protocol.set_session(None, None)
+
+    # ---- endings ---------------------------------------------------------------------------------
+
+    def close_connection(self, number: int, reason: str) -> None:
+        """Close this connection if it is still the live one, telling the peer why."""
+        live = self._live
+        if live is not None and live.number == number:
+            if live.protocol is not None:
+                live.protocol.close(reason)
+            self._say_goodbye(live)
+            self._drop(live, reason)
+
+    def _say_goodbye(self, connection: _Connection) -> None:
+        if connection.protocol is None:
+            return
+        try:
+            connection.stream.send(connection.protocol.data_to_send())
+        except TransportError as error:
+            self._log.debug("the peer could not be told why: %s", error)
+
+    def _refuse(self, connection: _Connection, reason: str) -> None:
+        self._refusals.note(connection.stream.peer_address[0], reason)
+        self._drop(connection, reason)
+
+    def _drop(self, connection: _Connection, reason: str) -> None:
+        if connection.closed:
+            return
+        connection.closed = True
+        if connection.deadline is not None:
+            connection.deadline.cancel()
+        self._half_open.discard(connection)
+        self._loop.unwatch(connection.fd)
+        connection.stream.close()
+        if connection is self._live:
+            self._live = None
+            self._next_path = 0 if self._next_path else 1
+            self._log.info("the connection to %s ended: %s", self._settings.peer, reason)
+            self._receiver.event(events.StreamDown(connection.number, reason))
+        elif self._settings.connects:
+            self._next_path += 1

@@ -27,6 +27,7 @@ from twinhull.core.settings import ModuleSettings
 from .commands import Commands
 from .disk import Disk, Volume
 from .host import Host, HostParts
+from .lanes import Outcome
 from .link import AgentLink
 from .loop import Loop, boot_clock_s
 from .peer import PeerStream, StreamSettings
@@ -113,6 +114,7 @@ class Worker:
         self._witness = parts.witness
         self._witness_lane = self._disk.side_lane("witness")
         self._space_lane = self._disk.side_lane("space")
+        self._audit_lane = self._disk.side_lane("audit")
         self._perform_action = self._action_table()
 
     # ---- running ---------------------------------------------------------------------------------
@@ -203,14 +205,12 @@ class Worker:
         return True
 
     def _perform(self, effect: effects.Effect) -> None:
-        kind = type(effect)
-        if kind is effects.Complete:
-            tag, error, data = effect  # type: ignore[misc]
-            self._host.reply(tag, error, data)
-        elif kind is effects.Tell:
-            self.event(effect.event)  # type: ignore[union-attr, arg-type]
-        else:
-            self._disk.perform(effect)  # type: ignore[arg-type]
+        if isinstance(effect, effects.Complete):
+            self._host.reply(effect.tag, effect.error, effect.data)
+        elif isinstance(effect, effects.Tell):
+            self.event(effect.event)
+        elif not isinstance(effect, effects.SendFrame):
+            self._disk.perform(effect)
 
     def _perform_batch(self, batch: actions.Batch) -> None:
         if batch.persist is None:
@@ -295,7 +295,7 @@ class Worker:
         }
 
     def _begin_session(self, action: actions.BeginSession) -> None:
-        self._stream.set_session(action.connection, action.session, action.generation)
+        early = self._stream.set_session(action.connection, action.session, action.generation)
         self._mirror.begin_session(
             primary=action.primary,
             resend=action.resend,
@@ -303,6 +303,8 @@ class Worker:
             serve=action.serve,
             now_s=self._clock(),
         )
+        for frame in early:
+            self.frame(frame)
 
     def _end_session(self, _: actions.EndSession) -> None:
         self._stream.clear_session()
@@ -326,7 +328,11 @@ class Worker:
     def _say(self, action: actions.Say) -> None:
         self._log.log(LEVELS[action.level], "%s", action.sentence)
         if action.audit:
-            self._audit(action.sentence)
+            self._audit_lane.submit(lambda: self._audit(action.sentence), self._audited)
+
+    def _audited(self, outcome: Outcome[None]) -> None:
+        if outcome.error is not None:
+            self._log.error("the audit log could not be written: %s", outcome.error)
 
     # ---- the agent -------------------------------------------------------------------------------
 

@@ -1,0 +1,270 @@
+"""What a module is made of on this host: built from the configuration, for the worker and for its agent's clean-up."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twinhull import log as logs
+from twinhull.attach.base import Attacher
+from twinhull.attach.linux import LinuxAttacher
+from twinhull.checkers import make_checkers
+from twinhull.checkers.witness import Question, make_witness
+from twinhull.config import (
+    ClusterConfig,
+    LibvirtConfig,
+    ModuleConfig,
+    NetworkRole,
+    NodeConfig,
+    module_settings,
+)
+from twinhull.core.identity import Id
+from twinhull.core.machine import Machine
+from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.errors import VolumeFormatError, VolumeLockedError
+from twinhull.exports.fuse import FuseExport, abort_stale
+from twinhull.resources.base import Resource
+from twinhull.resources.libvirt import LibvirtResource
+from twinhull.resources.scripts import ScriptSettings, ScriptsResource
+from twinhull.storage.platform import platform_directory
+from twinhull.storage.preflight import require_fit
+from twinhull.storage.volume import Volume
+from twinhull.transport import tls
+
+from .host import HostParts
+from .loop import boot_clock_s
+from .peer import Path as NetworkPath
+from .peer import StreamSettings
+from .worker import Parts
+
+LOCK_PATIENCE_S = 60.0
+LOCK_POLL_S = 0.1
+
+
+def new_id() -> Id:
+    """A random 128-bit identity."""
+    return Id(secrets.token_bytes(16))
+
+
+def volume_directory(node: NodeConfig, module: str) -> Path:
+    """Where the files of the module's volume lie on this node."""
+    return node.data_dir / "volumes" / module
+
+
+def export_directory(node: NodeConfig, module: str) -> Path:
+    """Where the volume is exported on this node."""
+    return node.run_dir / "exports" / module
+
+
+def export_name(cluster: ClusterConfig, node: NodeConfig, module: str) -> str:
+    """The export's file name; it names the loop device, so it says whose it is."""
+    return f"{cluster.cluster}-{node.node}-{module}"
+
+
+def build_attacher(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig) -> Attacher:
+    """What mounts the module's folder on this host."""
+    file = export_directory(node, module.name) / export_name(cluster, node, module.name)
+    kind = "xfs" if module.file_system == "xfs" else "ext4"
+    return LinuxAttacher(module.name, Path(module.folder), lambda: file, kind)  # type: ignore[arg-type]
+
+
+def build_resource(
+    node: NodeConfig,
+    module: ModuleConfig,
+    attacher: Attacher,
+    log: Callable[[str], None],
+) -> Resource:
+    """What runs on the module's folder."""
+    if isinstance(module.resource, LibvirtConfig):
+        return LibvirtResource(
+            module=module.name,
+            node=node.node,
+            folder=Path(module.folder),
+            domain=module.resource.domain,
+            log=log,
+            uri=node.libvirt_uri,
+            folder_ready=attacher.attached,
+        )
+    scripts = module.resource
+    return ScriptsResource(
+        module=module.name,
+        node=node.node,
+        folder=Path(module.folder),
+        settings=ScriptSettings(
+            start=scripts.start,
+            stop=scripts.stop,
+            check=scripts.check,
+            process=scripts.process,
+            start_timeout_s=scripts.start_timeout_s,
+            stop_timeout_s=scripts.stop_timeout_s,
+        ),
+        runtime_directory=node.run_dir / "resources",
+        log=log,
+        folder_ready=attacher.attached,
+    )
+
+
+def clean_up_module(node: NodeConfig, cluster: ClusterConfig, name: str) -> list[str]:
+    """Make sure that nothing of the module runs on this node: resource off, export aborted, device and mount freed.
+
+    For the agent, when no worker lives. Returns what was found, in sentences.
+
+    Raises:
+        TwinhullError: it cannot be sure; nobody may be told that the worker is dead then.
+    """
+    module = cluster.module(name)
+    log = logging.getLogger(__name__)
+    attacher = build_attacher(node, cluster, module)
+    resource = build_resource(node, module, attacher, lambda line: log.info("%s: %s", name, line))
+    found = abort_stale(export_directory(node, name))
+    resource.force_off()
+    return found + attacher.clean_up()
+
+
+def open_volume(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig, log: logs.Log) -> Volume:
+    """Open the module's volume, or make a blank replica where there is none.
+
+    A directory without a volume is a new disk: it gets a new replica id and waits to be copied from the peer.
+
+    Raises:
+        VolumeFormatError: files that are foreign, newer or damaged; nothing was changed.
+        StorageError: the directory is not fit for a volume, or the disk failed.
+    """
+    path = volume_directory(node, module.name)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for sentence in require_fit(path, folders=[Path(other.folder) for other in cluster.modules.values()]):
+        log.warning("%s", sentence)
+    if any(path.iterdir()) and not (path / "creating").exists():
+        volume = _patiently(lambda: Volume.open(platform_directory(path)))
+        if volume.size_bytes != module.size_bytes:
+            raise VolumeFormatError(
+                f"The volume of {module.name} on {node.node} has {volume.size_bytes} bytes, "
+                f"but the configuration says {module.size_bytes}.",
+                "Set the configured size to what the volume has; growing comes with unprotect and protect.",
+            )
+    else:
+        volume = _patiently(
+            lambda: Volume.create(platform_directory(path), size_bytes=module.size_bytes, replica_id=new_id())
+        )
+        log.info("made a blank replica in %s", path)
+    for note in volume.notes:
+        log.warning("%s", note)
+    return volume
+
+
+def _patiently(open_it: Callable[[], Volume]) -> Volume:
+    """A volume has one process: wait for the lock of one that is just dying."""
+    deadline_s = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return open_it()
+        except VolumeLockedError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(LOCK_POLL_S)
+
+
+def stream_settings(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig) -> StreamSettings:
+    """The networks between the workers: replication first, then whatever else there is."""
+    peer = cluster.peer_of(node.node)
+    preferred = list(cluster.networks_with(NetworkRole.REPLICATION))
+    names = preferred + [name for name in cluster.networks if name not in preferred]
+    return StreamSettings(
+        cluster=cluster.cluster,
+        module=module.name,
+        node=node.node,
+        peer=peer,
+        connects=next(iter(cluster.nodes)) == node.node,
+        paths=tuple(
+            NetworkPath(name, cluster.nodes[node.node].addresses[name], cluster.nodes[peer].addresses[name])
+            for name in names
+        ),
+        port=cluster.data_port(module.name),
+        timeout_s=module.timeout_s,
+        server_context=tls.server_context(node.pki_dir),
+        client_context=tls.client_context(node.pki_dir),
+    )
+
+
+class AskedWitness:
+    """The configured witness, asked for one module of this node."""
+
+    def __init__(self, node: NodeConfig, cluster: ClusterConfig, module: str) -> None:
+        self._witness = make_witness(cluster, node.node)
+        self._question = Question(
+            number=0,
+            cluster=cluster.cluster,
+            module=module,
+            node=node.node,
+            timeout_s=cluster.witness.timeout_s,
+        )
+
+    def ask(self) -> tuple[bool, str]:
+        """Whether this node may go on alone, and why (not)."""
+        verdict = self._witness.ask(self._question)
+        return verdict.granted, verdict.detail
+
+
+def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.Log) -> Parts:
+    """Everything the worker of this module is made of. Opens (or makes) its volume.
+
+    Raises:
+        TwinhullError: something is missing or unfit; the message says what and where.
+    """
+    module = cluster.module(name)
+    settings = module_settings(cluster, name, node.node)
+    attacher = build_attacher(node, cluster, module)
+    resource = build_resource(node, module, attacher, lambda line: log.info("%s", line))
+    volume = open_volume(node, cluster, module, log)
+    bits = volume.bits()
+    machine = Machine(
+        settings,
+        volume.record,
+        size_bytes=volume.size_bytes,
+        process=new_id(),
+        new_id=new_id,
+        now_s=boot_clock_s(),
+    )
+    mirror = Mirror(
+        volume.size_bytes,
+        bits,
+        volume.log_extents(),
+        volume.log_capacity,
+        settings.write_timeout_s,
+        ResyncSettings(),
+    )
+    audit = logs.AuditLog(node.log_dir, node.node)
+
+    def space() -> Mapping[str, Any]:
+        seen = volume.space()
+        return {
+            "allocated_bytes": seen.allocated_bytes,
+            "disk_free_bytes": seen.disk_free_bytes,
+            "disk_total_bytes": seen.disk_total_bytes,
+            "space_warnings": list(seen.warnings),
+        }
+
+    return Parts(
+        settings=settings,
+        machine=machine,
+        mirror=mirror,
+        volume=volume,
+        space=space,
+        stream=stream_settings(node, cluster, module),
+        host=HostParts(
+            make_export=lambda: FuseExport(
+                export_directory(node, name), volume.size_bytes, export_name(cluster, node, name)
+            ),
+            attacher=attacher,
+            resource=resource,
+        ),
+        make_checkers=lambda failed: make_checkers(module, node, failed),
+        witness=AskedWitness(node, cluster, name),
+        link_path=node.run_dir / "workers" / f"{name}.sock",
+        log=log,
+        audit=lambda sentence: audit.write("operator", sentence, name),
+    )
