@@ -1,1 +1,1 @@
-
+"""The `twinhull` command."""

@@ -1,0 +1,142 @@
+# bash completion of twinhull. Generated: twinhull completion bash
+_twinhull() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+    local path="" index words=""
+    COMPREPLY=()
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        case "$path ${COMP_WORDS[index]}" in
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+                path="$path ${COMP_WORDS[index]}" ;;
+        esac
+    done
+    case "$path $previous" in
+        " --node-config") words="@files" ;;
+        " --node") words=" " ;;
+        " status --node-config") words="@files" ;;
+        " status --node") words=" " ;;
+        " status --interval") words=" " ;;
+        " start --node-config") words="@files" ;;
+        " start --node") words=" " ;;
+        " start --yes") words="@modules" ;;
+        " stop --node-config") words="@files" ;;
+        " stop --node") words=" " ;;
+        " stop --yes") words="@modules" ;;
+        " restart --node-config") words="@files" ;;
+        " restart --node") words=" " ;;
+        " stopstart --node-config") words="@files" ;;
+        " stopstart --node") words=" " ;;
+        " swap --node-config") words="@files" ;;
+        " swap --node") words=" " ;;
+        " swap --mode") words="stop save" ;;
+        " checker --node-config") words="@files" ;;
+        " checker --node") words=" " ;;
+        " checker suspend --node-config") words="@files" ;;
+        " checker suspend --node") words=" " ;;
+        " checker resume --node-config") words="@files" ;;
+        " checker resume --node") words=" " ;;
+        " protect --node-config") words="@files" ;;
+        " protect --node") words=" " ;;
+        " protect --domain") words=" " ;;
+        " protect --yes") words="@modules" ;;
+        " unprotect --node-config") words="@files" ;;
+        " unprotect --node") words=" " ;;
+        " unprotect --target") words="@files" ;;
+        " unprotect --yes") words="@modules" ;;
+        " job --node-config") words="@files" ;;
+        " job --node") words=" " ;;
+        " logs --node-config") words="@files" ;;
+        " logs --node") words=" " ;;
+        " logs -n") words=" " ;;
+        " logs --lines") words=" " ;;
+        " logs --since") words=" " ;;
+        " logs --level") words="DEBUG INFO WARNING ERROR CRITICAL" ;;
+        " snapshot --node-config") words="@files" ;;
+        " snapshot --node") words=" " ;;
+        " snapshot -o") words="@files" ;;
+        " snapshot --output") words="@files" ;;
+        " config --node-config") words="@files" ;;
+        " config --node") words=" " ;;
+        " config check --node-config") words="@files" ;;
+        " config check --node") words=" " ;;
+        " config show --node-config") words="@files" ;;
+        " config show --node") words=" " ;;
+        " config apply --node-config") words="@files" ;;
+        " config apply --node") words=" " ;;
+        " config normalise --node-config") words="@files" ;;
+        " config normalise --node") words=" " ;;
+        " pki --node-config") words="@files" ;;
+        " pki --node") words=" " ;;
+        " pki init --node-config") words="@files" ;;
+        " pki init --node") words=" " ;;
+        " pki init --cluster") words=" " ;;
+        " pki init --ca") words="@files" ;;
+        " pki init --days") words=" " ;;
+        " pki issue --node-config") words="@files" ;;
+        " pki issue --node") words=" " ;;
+        " pki issue --role") words="node operator" ;;
+        " pki issue --out") words="@files" ;;
+        " pki issue --ca") words="@files" ;;
+        " pki issue --days") words=" " ;;
+        " pki renew --node-config") words="@files" ;;
+        " pki renew --node") words=" " ;;
+        " pki renew --role") words="node operator" ;;
+        " pki renew --out") words="@files" ;;
+        " pki renew --ca") words="@files" ;;
+        " pki renew --days") words=" " ;;
+        " pki show --node-config") words="@files" ;;
+        " pki show --node") words=" " ;;
+        " agent --node-config") words="@files" ;;
+        " agent --node") words=" " ;;
+        " agent run --node-config") words="@files" ;;
+        " agent run --node") words=" " ;;
+        " worker --node-config") words="@files" ;;
+        " worker --node") words=" " ;;
+        " exit-codes --node-config") words="@files" ;;
+        " exit-codes --node") words=" " ;;
+        " completion --node-config") words="@files" ;;
+        " completion --node") words=" " ;;
+    esac
+    if [[ -z $words ]]; then
+        case "$path" in
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect job logs snapshot config pki agent worker exit-codes completion" ;;
+            " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
+            " start") words="-h --help --node-config --node --json @modules --no-wait --as-primary --yes" ;;
+            " stop") words="-h --help --node-config --node --json @modules --no-wait --forced --yes" ;;
+            " restart") words="-h --help --node-config --node --json @modules --no-wait" ;;
+            " stopstart") words="-h --help --node-config --node --json @modules --no-wait" ;;
+            " swap") words="-h --help --node-config --node --json @modules --no-wait --mode --abandon" ;;
+            " checker") words="-h --help --node-config --node --json suspend resume" ;;
+            " checker suspend") words="-h --help --node-config --node --json @modules --no-wait" ;;
+            " checker resume") words="-h --help --node-config --node --json @modules --no-wait" ;;
+            " protect") words="-h --help --node-config --node --json @modules --domain --stop-vm --yes --no-wait" ;;
+            " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait" ;;
+            " job") words="-h --help --node-config --node --json --no-wait" ;;
+            " logs") words="-h --help --node-config --node --json @modules -f --follow -n --lines --since --level" ;;
+            " snapshot") words="-h --help --node-config --node --json --anonymise -o --output" ;;
+            " config") words="-h --help --node-config --node --json check show apply normalise" ;;
+            " config check") words="-h --help --node-config --node --json @files" ;;
+            " config show") words="-h --help --node-config --node --json" ;;
+            " config apply") words="-h --help --node-config --node --json @files --dry-run" ;;
+            " config normalise") words="-h --help --node-config --node --json @files" ;;
+            " pki") words="-h --help --node-config --node --json init issue renew show" ;;
+            " pki init") words="-h --help --node-config --node --json --cluster --ca --days" ;;
+            " pki issue") words="-h --help --node-config --node --json --role --out --ca --days" ;;
+            " pki renew") words="-h --help --node-config --node --json --role --out --ca --days" ;;
+            " pki show") words="-h --help --node-config --node --json @files" ;;
+            " agent") words="-h --help --node-config --node --json run" ;;
+            " agent run") words="-h --help --node-config --node --json" ;;
+            " worker") words="-h --help --node-config --node --json @modules" ;;
+            " exit-codes") words="-h --help --node-config --node --json" ;;
+            " completion") words="-h --help --node-config --node --json bash modules" ;;
+        esac
+    fi
+    if [[ $words == *@modules* ]]; then
+        words="${words/@modules/$(twinhull completion modules 2>/dev/null)}"
+    fi
+    if [[ $words == *@files* ]]; then
+        COMPREPLY=($(compgen -f -- "$current"))
+        words="${words/@files/}"
+    fi
+    COMPREPLY+=($(compgen -W "$words" -- "$current"))
+}
+complete -F _twinhull twinhull

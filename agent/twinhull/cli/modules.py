@@ -1,0 +1,77 @@
+"""Commands on one module."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..log import who
+from .exit_codes import DONE
+from .jobs import confirm, run_job, wait_for_job
+from .shell import Shell
+
+
+def danger(shell: Shell, module: str, command: str, **facts: Any) -> list[str]:
+    """What the agent says would be lost by this command, line by line."""
+    agent = shell.agent()
+    try:
+        answer = agent.call("danger", {"module": module, "command": command, **facts})
+    finally:
+        agent.close()
+    return [str(line) for line in answer.get("lines", [])]
+
+
+def run_command(shell: Shell, args: argparse.Namespace) -> int:
+    """start, stop, restart, stopstart, swap, checker suspend and resume."""
+    shell.check_module(args.module)
+    facts: dict[str, Any] = {
+        "as_primary": getattr(args, "as_primary", False),
+        "forced": getattr(args, "forced", False),
+        "mode": getattr(args, "mode", None),
+    }
+    command = "abandon" if getattr(args, "abandon", False) else args.agent_command
+    if facts["as_primary"] or facts["forced"]:
+        lines = danger(shell, args.module, command, **facts)
+        if facts["as_primary"] and not lines:
+            lines = [f"Module {args.module} starts from this node's data, whatever the other node holds."]
+        confirm(shell, args.module, lines, args.yes)
+    elif getattr(args, "yes", None) is not None:
+        confirm(shell, args.module, [], args.yes)
+    arguments = {"module": args.module, "command": command, **facts, "by": who()}
+    return run_job(shell, "command", arguments, wait=not args.no_wait)
+
+
+def run_protect(shell: Shell, args: argparse.Namespace) -> int:
+    """Move an existing VM into the folder and mirror it, or make a new volume."""
+    shell.check_module(args.module)
+    facts = {"domain": args.domain, "stop_vm": args.stop_vm}
+    confirm(shell, args.module, danger(shell, args.module, "protect", **facts), args.yes)
+    arguments = {"module": args.module, **facts, "by": who()}
+    return run_job(shell, "protect", arguments, wait=not args.no_wait)
+
+
+def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
+    """Copy the VM back out of the folder and forget the module's mirror."""
+    shell.check_module(args.module)
+    facts = {"target": args.target}
+    lines = danger(shell, args.module, "unprotect", **facts) or [
+        f"Module {args.module} will not be mirrored any more: the loss of a server is then the loss of the VM."
+    ]
+    confirm(shell, args.module, lines, args.yes)
+    arguments = {"module": args.module, **facts, "by": who()}
+    return run_job(shell, "unprotect", arguments, wait=not args.no_wait)
+
+
+def run_job_command(shell: Shell, args: argparse.Namespace) -> int:
+    """Wait for a job that was started before."""
+    if args.no_wait:
+        agent = shell.agent()
+        try:
+            answer = agent.call("job", {"id": args.job})
+        finally:
+            agent.close()
+        state = "done" if answer.get("done") else "goes on"
+        shell.result(answer, f"Job {args.job}: {state}. {answer.get('sentence', '')}".rstrip())
+        return DONE
+    code, _ = wait_for_job(shell, args.job)
+    return code

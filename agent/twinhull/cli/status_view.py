@@ -1,0 +1,192 @@
+"""The status of both nodes as text. Pure: the agent's answer in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .exit_codes import DONE, STATUS_ORANGE, STATUS_RED
+from .text import duration_text, paint, printable, progress_text, size_text
+
+Plain = Mapping[str, Any]
+CERTIFICATE_WARNING_DAYS = 30
+
+
+def render(status: Plain, *, colour: bool) -> str:
+    """The whole view.
+
+    Args:
+        status: the agent's answer to `status`.
+        colour: whether to use colours (the words say the same without).
+    """
+    return "\n".join(_View(colour).lines(status))
+
+
+def verdict(status: Plain) -> int:
+    """The exit code of `status --check`: the worst of what is shown."""
+    nodes = list(status.get("nodes", {}).values())
+    colours = {module.get("colour") for node in nodes for module in _modules(node).values()}
+    if "red" in colours or not all(node.get("reachable") for node in nodes):
+        return STATUS_RED
+    warned = any(node.get("warnings") for node in nodes) or any(
+        module.get("warnings") for node in nodes for module in _modules(node).values()
+    )
+    warned = warned or bool(status.get("warnings"))
+    return STATUS_ORANGE if warned or colours - {"green"} or _differ(status) else DONE
+
+
+def _modules(node: Plain) -> Mapping[str, Plain]:
+    return node.get("modules") or {}
+
+
+def _differ(status: Plain) -> bool:
+    digests = {
+        node.get("config_digest") for node in status.get("nodes", {}).values() if node.get("config_digest")
+    }
+    return len(digests) > 1
+
+
+def _certificate_warnings(node: Plain) -> Iterator[str]:
+    """What the node did not already say itself."""
+    days = (node.get("certificate") or {}).get("days_left")
+    said = any("certificate" in str(warning) for warning in node.get("warnings") or [])
+    if isinstance(days, int | float) and days <= CERTIFICATE_WARNING_DAYS and not said:
+        ends = f"ends in {int(days)} days" if days > 0 else "has expired"
+        yield f"the certificate {ends}: renew it (twinhull pki renew)"
+
+
+class _View:
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+
+    def _paint(self, text: str, colour: str) -> str:
+        return paint(text, colour, self._colour)
+
+    def lines(self, status: Plain) -> Iterator[str]:
+        nodes: Mapping[str, Plain] = status.get("nodes", {})
+        seen = f"seen from node {status.get('node', '?')} at {status.get('time', '?')}"
+        yield f"{self._paint('cluster ' + str(status.get('cluster', '?')), 'bold')}, {seen}"
+        width = max((len(name) for name in nodes), default=1)
+        for name, node in nodes.items():
+            yield self._node(name.ljust(width), node)
+        for warning in self._warnings(status):
+            yield self._paint(f"  warning: {warning}", "orange")
+        for module in dict.fromkeys(module for node in nodes.values() for module in _modules(node)):
+            yield ""
+            yield from self._module(module, nodes, width)
+
+    def _node(self, name: str, node: Plain) -> str:
+        if not node.get("reachable"):
+            state = self._paint("not reachable", "red")
+        else:
+            state = f"agent {node.get('version', '?')}"
+        networks = [self._network(*item) for item in (node.get("networks") or {}).items()]
+        parts = [state, *networks]
+        certificate = node.get("certificate") or {}
+        days = certificate.get("days_left")
+        if isinstance(days, int | float):
+            text = f"certificate {int(days)} days" if days > 0 else "certificate EXPIRED"
+            soon = "red" if days <= 0 else "orange" if days <= CERTIFICATE_WARNING_DAYS else ""
+            parts.append(self._paint(text, soon))
+        return f"  node {self._paint(name, 'bold')}  " + ", ".join(parts)
+
+    def _network(self, name: str, network: Plain) -> str:
+        if network.get("up"):
+            return f"{name} up"
+        heard = network.get("last_heard_s")
+        since = f" (last heard {duration_text(heard)} ago)" if isinstance(heard, int | float) else ""
+        return self._paint(f"{name} DOWN{since}", "red")
+
+    def _warnings(self, status: Plain) -> Iterator[str]:
+        nodes: Mapping[str, Plain] = status.get("nodes", {})
+        told = [printable(str(warning)) for warning in status.get("warnings") or []]
+        if _differ(status) and not told:
+            told.append(
+                "the two nodes' configurations differ: apply the same file on both (twinhull config apply FILE)"
+            )
+        yield from told
+        by_warning: dict[str, list[str]] = {}
+        for name, node in nodes.items():
+            for warning in (*(node.get("warnings") or []), *_certificate_warnings(node)):
+                by_warning.setdefault(printable(str(warning)), []).append(name)
+        for warning, names in by_warning.items():
+            yield warning if len(names) == len(nodes) else f"node {', '.join(names)}: {warning}"
+
+    def _module(self, name: str, nodes: Mapping[str, Plain], width: int) -> Iterator[str]:
+        sides = {node: _modules(plain)[name] for node, plain in nodes.items() if name in _modules(plain)}
+        first = next(iter(sides.values()))
+        facts = [str(first.get("folder", ""))]
+        if first.get("size_bytes"):
+            facts.append(size_text(first["size_bytes"]))
+        if first.get("preferred"):
+            facts.append(f"preferred node {first['preferred']}")
+        yield f"module {self._paint(name, 'bold')}  " + ", ".join(fact for fact in facts if fact)
+        for node, plain in nodes.items():
+            if node in sides:
+                yield from self._side(node.ljust(width), sides[node])
+            elif not plain.get("reachable"):
+                yield f"  {node.ljust(width)}  {self._paint('unknown: the node is not reachable', 'red')}"
+            else:
+                yield f"  {node.ljust(width)}  {self._paint('not configured on this node', 'red')}"
+
+    def _side(self, node: str, side: Plain) -> Iterator[str]:
+        colour = str(side.get("colour", ""))
+        state = self._paint(f"{side.get('state', '?'):6} {colour:6}", colour)
+        data = "uptodate    " if side.get("uptodate") else self._paint("NOT uptodate", "orange")
+        extras = [f"resource {side.get('resource') or '-'}"]
+        if side.get("holding"):
+            extras.append(self._paint("holding I/O", "orange"))
+        if side.get("waiting_for"):
+            extras.append(f"waiting for {side['waiting_for']}")
+        worker = side.get("worker") or {}
+        if worker and not worker.get("alive"):
+            extras.append(self._paint("worker process DEAD", "red"))
+        yield f"  {node}  {state}  {data}  {', '.join(extras)}"
+        indent = " " * (len(node) + 4)
+        for line in (*self._facts(side), *self._disk(side), *self._health(side)):
+            yield indent + line
+
+    def _facts(self, side: Plain) -> Iterator[str]:
+        if side.get("sentence"):
+            yield printable(str(side["sentence"]))
+        sync = side.get("sync")
+        if sync:
+            losing = bool(sync.get("losing_ground"))
+            left, total, rate = (sync.get(key) or 0 for key in ("left_bytes", "total_bytes", "rate_bytes_s"))
+            text = progress_text(left, total, rate, None if losing else sync.get("eta_s"))
+            ground = ", losing ground: the VM writes faster than this copies" if losing else ""
+            yield self._paint(f"resync: {text}{ground}", "orange")
+        gap = side.get("unprotected")
+        if gap:
+            since, amount = duration_text(gap.get("since_s") or 0), size_text(gap.get("bytes") or 0)
+            yield self._paint(f"UNPROTECTED for {since}: {amount} are on this node only", "orange")
+
+    def _disk(self, side: Plain) -> Iterator[str]:
+        if side.get("allocated_bytes") is None:
+            return
+        text = f"disk: the volume takes {size_text(side['allocated_bytes'])}"
+        if side.get("disk_total_bytes"):
+            free, total = side.get("disk_free_bytes") or 0, side["disk_total_bytes"]
+            used = 100 * (1 - free / total)
+            text += f"; {size_text(free)} free of {size_text(total)}"
+            text = self._paint(text, "red" if used >= 95 else "orange" if used >= 85 else "")
+        yield text
+
+    def _health(self, side: Plain) -> Iterator[str]:
+        checkers = side.get("checkers") or {}
+        items = [self._checker(*item) for item in (checkers.get("items") or {}).items()]
+        if checkers.get("suspended"):
+            items.append(self._paint("SUSPENDED", "orange"))
+        if items:
+            yield "checkers: " + ", ".join(items)
+        if side.get("restarts"):
+            yield f"restarts in the last 24 h: {side['restarts']}"
+        for warning in side.get("warnings") or []:
+            yield self._paint(f"warning: {printable(str(warning))}", "orange")
+
+    def _checker(self, name: str, checker: Plain) -> str:
+        if checker.get("ok") is None:
+            return f"{name} not armed"
+        if checker["ok"]:
+            return f"{name} ok"
+        return self._paint(f"{name} FAILING: {printable(str(checker.get('detail', '')))}", "red")

@@ -1,0 +1,235 @@
+"""Reads the configuration of the cluster and of the node, and checks that the whole fits together."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+
+from ..core.record import WitnessKind
+from ..core.settings import Keep
+from .fit import check_modules, check_node
+from .model import (
+    MAX_MODULES,
+    ClusterConfig,
+    NetworkConfig,
+    NetworkRole,
+    NodeAddresses,
+    NodeConfig,
+    Ports,
+    WitnessConfig,
+)
+from .modules import MODULE_KEYS, read_module
+from .reader import Section, read_ip, read_label, read_name, suggestion
+from .tree import Mapping, Problems, Scalar, parse, read_text
+
+CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "modules")
+NODE_KEYS = ("node", "data_dir", "run_dir", "log_dir", "pki_dir", "cluster_config", "libvirt_uri")
+_CLUSTER_HOMES = {
+    **dict.fromkeys(MODULE_KEYS, "it is a key of a module, under 'modules'"),
+    **dict.fromkeys(NODE_KEYS, "it is a key of the node's own file (node.yml)"),
+}
+_MAX_PORT = 65_535
+
+
+def load_cluster(path: Path, node: NodeConfig | None = None) -> ClusterConfig:
+    """The cluster's configuration in this file; see `parse_cluster`. Raises ConfigError."""
+    return parse_cluster(read_text(path), str(path), node)
+
+
+def load_node(path: Path) -> NodeConfig:
+    """The node's configuration in this file. Raises ConfigError."""
+    return parse_node(read_text(path), str(path))
+
+
+def parse_node(text: str, file: str = "node.yml") -> NodeConfig:
+    """The node's configuration. Raises InvalidConfigError with everything that is wrong."""
+    problems = Problems(file)
+    root = parse(text, problems)
+    if root is None:
+        problems.raise_if_any()
+    homes = dict.fromkeys(CLUSTER_KEYS, "it is a key of the cluster's file (cluster.yml)")
+    section = Section(problems, root or Mapping({}, 1), "", NODE_KEYS, homes)
+    default = NodeConfig("")
+    config = NodeConfig(
+        node=section.value("node", read_label, "", required=True),
+        data_dir=Path(section.absolute_path("data_dir", str(default.data_dir))),
+        run_dir=Path(section.absolute_path("run_dir", str(default.run_dir))),
+        log_dir=Path(section.absolute_path("log_dir", str(default.log_dir))),
+        pki_dir=Path(section.absolute_path("pki_dir", str(default.pki_dir))),
+        cluster_config=Path(section.absolute_path("cluster_config", str(default.cluster_config))),
+        libvirt_uri=section.value("libvirt_uri", _read_uri, default.libvirt_uri),
+    )
+    seen: dict[Path, str] = {}
+    for key, directory in config.directories().items():
+        if directory in seen:
+            section.problem(key, f"is {directory}, which is '{seen[directory]}' already")
+        seen.setdefault(directory, key)
+    problems.raise_if_any()
+    return config
+
+
+def _read_uri(text: str) -> str:
+    if "://" not in text or any(letter.isspace() for letter in text):
+        raise ValueError(f"'{text}' is no libvirt URI such as qemu:///system")
+    return text
+
+
+def parse_cluster(text: str, file: str = "cluster.yml", node: NodeConfig | None = None) -> ClusterConfig:
+    """The cluster's configuration.
+
+    Args:
+        text: YAML.
+        file: its name for messages.
+        node: when given, the configuration must also fit this node (its name, its directories).
+
+    Raises InvalidConfigError with everything that is wrong, each with its line.
+    """
+    problems = Problems(file)
+    tree = parse(text, problems)
+    if tree is None:
+        problems.raise_if_any()
+    root = Section(problems, tree or Mapping({}, 1), "", CLUSTER_KEYS, _CLUSTER_HOMES)
+    networks = _read_networks(root)
+    nodes = _read_nodes(root, networks)
+    modules_section = root.section("modules", None)
+    modules = {name: read_module(modules_section, name, nodes) for name in modules_section.entries}
+    config = ClusterConfig(
+        cluster=root.value("cluster", read_label, "", required=True),
+        nodes=nodes,
+        networks=networks,
+        modules=modules,
+        ports=_read_ports(root),
+        witness=_read_witness(root, nodes),
+        keep=_read_keep(root),
+    )
+    check_modules(modules_section, modules)
+    if node is not None:
+        check_node(root, modules_section, config, node)
+    problems.raise_if_any()
+    return config
+
+
+def _read_networks(root: Section) -> dict[str, NetworkConfig]:
+    section = root.section("networks", None, required=True)
+    networks = {}
+    for name in section.entries:
+        _check_name(section, name, "network", read_name)
+        network = section.section(name, ("roles",))
+        roles: list[NetworkRole] = []
+        for item in network.items("roles"):
+            text = item.text if isinstance(item, Scalar) else ""
+            found = next((role for role in NetworkRole if role.value == text), None)
+            if found is None:
+                hint = suggestion(text, [role.value for role in NetworkRole])
+                section.problems.add(item.line, f"'networks.{name}.roles' has no role '{text}'{hint}")
+            elif found not in roles:
+                roles.append(found)
+        if not network.has("roles"):
+            network.node("roles", required=True)
+        networks[name] = NetworkConfig(tuple(roles))
+    for role in NetworkRole:
+        if networks and not any(role in network.roles for network in networks.values()):
+            section.problems.add(section.line, f"no network has the role '{role.value}'")
+    if not networks and section.is_mapping and root.has("networks"):
+        section.problems.add(section.line, "'networks' must name at least one network")
+    return networks
+
+
+def _check_name(section: Section, name: str, what: str, read: Callable[[str], str]) -> None:
+    try:
+        read(name)
+    except ValueError as error:
+        section.problems.add(section.line_of(name), f"the {what}'s name is wrong: {error}")
+
+
+def _read_nodes(root: Section, networks: dict[str, NetworkConfig]) -> dict[str, NodeAddresses]:
+    section = root.section("nodes", None, required=True)
+    if root.has("nodes") and section.is_mapping and len(section.entries) != 2:
+        section.problem_here(f"'nodes' must name exactly two nodes, not {len(section.entries)}")
+    nodes: dict[str, NodeAddresses] = {}
+    owners: dict[str, str] = {}
+    for name in section.entries:
+        _check_name(section, name, "node", read_label)
+        if name.lower() in (other.lower() for other in nodes):
+            section.problems.add(section.line_of(name), f"two nodes are called '{name}'")
+        addresses = section.section(name, ("addresses",)).section("addresses", tuple(networks), required=True)
+        found: dict[str, str] = {}
+        for network in networks:
+            address = addresses.value(network, read_ip, "", required=True)
+            if address and ipaddress.ip_address(address).is_loopback:
+                addresses.problem(
+                    network, f"is wrong: {address} is a loopback address, the peer cannot reach it"
+                )
+            elif address in owners:
+                addresses.problem(network, f"is wrong: {address} is '{owners[address]}' already")
+            elif address:
+                owners[address] = addresses.path(network)
+            found[network] = address
+        nodes[name] = NodeAddresses(found)
+    return nodes
+
+
+def _read_ports(root: Section) -> Ports:
+    section = root.section("ports", ("control", "heartbeat", "data"))
+    default = Ports()
+    ports = Ports(
+        control=section.integer("control", default.control, 1024, _MAX_PORT),
+        heartbeat=section.integer("heartbeat", default.heartbeat, 1024, _MAX_PORT),
+        data=section.integer("data", default.data, 1024, _MAX_PORT - MAX_MODULES),
+    )
+    if ports.control == ports.heartbeat:
+        section.problem("heartbeat", f"is wrong: {ports.heartbeat} is 'ports.control' already")
+    for key, port in (("control", ports.control), ("heartbeat", ports.heartbeat)):
+        if ports.data < port <= ports.data + MAX_MODULES:
+            section.problem(
+                key,
+                f"is wrong: {port} lies in {ports.data + 1} to {ports.data + MAX_MODULES}, which modules use",
+            )
+    return ports
+
+
+def _read_witness(root: Section, nodes: dict[str, NodeAddresses]) -> WitnessConfig:
+    section = root.section("witness", ("kind", "addresses", "timeout"))
+    kind = section.value("kind", _read_witness_kind, WitnessKind.NONE, required=root.has("witness"))
+    timeout_s = section.duration_s("timeout", 5.0, 0.5, 60.0)
+    addresses: list[str] = []
+    own = {address: name for name, node in nodes.items() for address in node.addresses.values()}
+    for item in section.items("addresses"):
+        try:
+            if not isinstance(item, Scalar):
+                raise ValueError("it must be an IP address")
+            address = read_ip(item.text)
+            if ipaddress.ip_address(address).is_loopback:
+                raise ValueError(f"{address} is a loopback address, which always answers")
+            if address in own:
+                raise ValueError(f"{address} is the node '{own[address]}' itself; name a third party")
+            if address not in addresses:
+                addresses.append(address)
+        except ValueError as error:
+            section.problems.add(item.line, f"'witness.addresses' is wrong: {error}")
+    if kind is WitnessKind.PING and not section.has("addresses"):
+        section.problem("kind", "is 'ping', which needs 'addresses', such as the gateway's")
+    if kind is WitnessKind.PING and section.has("addresses") and not section.items("addresses"):
+        section.problem("addresses", "must name at least one address")
+    if kind is WitnessKind.NONE and section.has("addresses"):
+        section.problem("addresses", "has no meaning with the kind 'none': did you mean 'kind: ping'?")
+    return WitnessConfig(kind, tuple(addresses), timeout_s)
+
+
+def _read_witness_kind(text: str) -> WitnessKind:
+    kinds = {"none": WitnessKind.NONE, "ping": WitnessKind.PING}
+    if text == "etcd":
+        raise ValueError("'etcd' is not available in this version: use none or ping")
+    if text not in kinds:
+        raise ValueError(f"'{text}' is not one of them{suggestion(text, kinds)}")
+    return kinds[text]
+
+
+def _read_keep(root: Section) -> Keep:
+    keep = root.choice("keep", Keep, Keep.ASK)
+    if keep is not Keep.ASK:
+        root.problem(
+            "keep", f"is '{keep.value}', but automatic policies come with the rescue store: write 'ask'"
+        )
+    return keep

@@ -1,0 +1,209 @@
+"""Reads the `modules` of a cluster's configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import PurePosixPath
+
+from ..core.settings import Boot, Return, StopMode
+from .model import (
+    MAX_MODULES,
+    BootConfig,
+    CheckerAction,
+    CheckerConfig,
+    CheckerKind,
+    LibvirtConfig,
+    ModuleConfig,
+    ResourceKind,
+    ReturnConfig,
+    ScriptsConfig,
+    StopConfig,
+)
+from .reader import Section, read_name, suggestion, typed_section
+from .tree import Mapping, Node
+from .units import GIB, KIB, TIB, Window, parse_window
+
+FILE_SYSTEMS = ("ext4", "xfs")
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
+MAX_WAIT_S = 24 * 3600.0
+SIZE_STEP_BYTES = 4 * KIB
+
+MODULE_KEYS = (
+    "number", "folder", "size", "file_system", "preferred",
+    "boot", "return", "timings", "resource", "checkers",
+)  # fmt: skip
+_TIMING_HOMES = {
+    "timeout": "it is a key of 'timings'",
+    "write_timeout": "it is a key of 'timings'",
+    "delay": "it is a key of 'boot'",
+    "domain": "it is a key of 'resource'",
+    "kind": "it is a key of 'resource'",
+    "stop": "it is a key of 'resource'",
+    "forced_stop": "it is a key of 'resource'",
+    "keep": "it is a key of the whole file",
+    "witness": "it is a key of the whole file",
+}
+_STOP_KEYS = ("mode", "timeout")
+_RESOURCE_KEYS = {
+    ResourceKind.LIBVIRT: ("kind", "domain", "stop", "forced_stop"),
+    ResourceKind.SCRIPTS: ("kind", "start", "stop", "check", "start_timeout", "stop_timeout", "process"),
+}
+_CHECKER_KEYS = {
+    CheckerKind.GUEST_AGENT: ("name", "kind", "interval", "failures", "boot_time", "timeout", "action"),
+    CheckerKind.SCRIPT: ("name", "kind", "interval", "failures", "boot_time", "timeout", "action", "command"),
+}
+_DOMAIN = re.compile(r"[A-Za-z0-9_.+:][A-Za-z0-9_.+: -]{0,254}", re.ASCII)
+
+
+def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleConfig:
+    """One module; what is wrong goes to the section's problems, and then the result must not be used."""
+    try:
+        read_name(name)
+    except ValueError as error:
+        modules.problems.add(modules.line_of(name), f"the module's name is wrong: {error}")
+    module = modules.section(name, MODULE_KEYS, homes=_TIMING_HOMES)
+    timings = module.section("timings", ("timeout", "write_timeout"))
+    timeout_s = timings.duration_s("timeout", 10.0, MIN_TIMEOUT_S, MAX_TIMEOUT_S)
+    preferred = _preferred(module, nodes)
+    resource = _read_resource(module, name)
+    return ModuleConfig(
+        name=name,
+        number=module.integer("number", 0, 1, MAX_MODULES, required=True),
+        folder=module.absolute_path("folder", required=True),
+        size_bytes=module.size_bytes("size", GIB, 64 * TIB, SIZE_STEP_BYTES, "4 KiB"),
+        resource=resource,
+        file_system=module.value("file_system", _read_file_system, "ext4"),
+        preferred=preferred,
+        boot=_read_boot(module),
+        give_back=_read_return(module, preferred),
+        timeout_s=timeout_s,
+        write_timeout_s=timings.duration_s("write_timeout", timeout_s, MIN_TIMEOUT_S, MAX_TIMEOUT_S),
+        checkers=_read_checkers(module, resource),
+    )
+
+
+def _read_file_system(text: str) -> str:
+    if text not in FILE_SYSTEMS:
+        raise ValueError(f"'{text}' is not one of them{suggestion(text, FILE_SYSTEMS)}")
+    return text
+
+
+def _preferred(module: Section, nodes: Collection[str]) -> str | None:
+    preferred = module.value("preferred", str, "")
+    if preferred and nodes and preferred not in nodes:
+        module.problem(
+            "preferred", f"names the node '{preferred}', which there is not{suggestion(preferred, nodes)}"
+        )
+    return preferred or None
+
+
+def _read_boot(module: Section) -> BootConfig:
+    boot = module.section("boot", ("mode", "delay"))
+    return BootConfig(boot.choice("mode", Boot, Boot.AUTO), boot.duration_s("delay", 0.0, 0.0, 3600.0))
+
+
+def _read_return(module: Section, preferred: str | None) -> ReturnConfig:
+    node = module.entries["return"].value if module.has("return") else None
+    if isinstance(node, Mapping):
+        section = module.section("return", ("window",))
+        section.node("window", required=True)
+        window: Window | None = section.value("window", parse_window, None)
+        result = ReturnConfig(Return.WINDOW, window)
+    else:
+        result = ReturnConfig(module.choice("return", Return, Return.MANUAL))
+        if result.mode is Return.WINDOW:
+            module.problem("return", 'needs to say when: write {window: "Sun 02:00-04:00"}')
+    if result.mode is not Return.MANUAL and preferred is None:
+        module.problem("return", "needs a preferred node: add 'preferred', or write 'manual'")
+    return result
+
+
+def _read_resource(module: Section, name: str) -> LibvirtConfig | ScriptsConfig:
+    node = module.node("resource", required=True)
+    if node is None:
+        return LibvirtConfig(name)
+    line = module.line_of("resource")
+    found = typed_section(module.problems, node, module.path("resource"), _RESOURCE_KEYS, line)
+    if found is None:
+        return LibvirtConfig(name)
+    kind, section = found
+    if kind is ResourceKind.SCRIPTS:
+        return _read_scripts(section)
+    return LibvirtConfig(
+        domain=section.value("domain", _read_domain, name),
+        stop=_read_stop(section, "stop", StopMode.STOP, 120.0),
+        forced_stop=_read_stop(section, "forced_stop", StopMode.OFF, 30.0),
+    )
+
+
+def _read_domain(text: str) -> str:
+    if not _DOMAIN.fullmatch(text):
+        raise ValueError(f"'{text}' is no name of a libvirt domain that is accepted here")
+    return text
+
+
+def _read_stop(section: Section, key: str, mode: StopMode, timeout_s: float) -> StopConfig:
+    stop = section.section(key, _STOP_KEYS)
+    return StopConfig(
+        stop.choice("mode", StopMode, mode), stop.duration_s("timeout", timeout_s, 0.0, MAX_WAIT_S)
+    )
+
+
+def _read_scripts(section: Section) -> ScriptsConfig:
+    process = section.boolean("process", False)
+    return ScriptsConfig(
+        start=_command(section, "start", required=True),
+        stop=_command(section, "stop", required=not process),
+        check=_command(section, "check", required=not process),
+        start_timeout_s=section.duration_s("start_timeout", 60.0, 1.0, MAX_WAIT_S),
+        stop_timeout_s=section.duration_s("stop_timeout", 60.0, 1.0, MAX_WAIT_S),
+        process=process,
+    )
+
+
+def _command(section: Section, key: str, *, required: bool) -> tuple[str, ...]:
+    command = section.texts(key, required=required)
+    if section.has_empty_list(key):
+        section.problem(key, "is empty: write the program's absolute path, then its arguments")
+    if command and (not command[0].startswith("/") or ".." in PurePosixPath(command[0]).parts):
+        section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
+    return command
+
+
+def _read_checkers(module: Section, resource: LibvirtConfig | ScriptsConfig) -> tuple[CheckerConfig, ...]:
+    checkers: list[CheckerConfig] = []
+    for index, node in enumerate(module.items("checkers")):
+        where = f"{module.where}.checkers[{index}]"
+        checker = _read_checker(module, node, where)
+        if checker is None:
+            continue
+        if any(other.name == checker.name for other in checkers):
+            module.problems.add(
+                node.line, f"'{where}.name' is wrong: the checker '{checker.name}' is there twice"
+            )
+        if checker.kind is CheckerKind.GUEST_AGENT and resource.kind is not ResourceKind.LIBVIRT:
+            module.problems.add(
+                node.line, f"'{where}.kind' is wrong: 'guest-agent' needs a resource of kind 'libvirt'"
+            )
+        checkers.append(checker)
+    return tuple(checkers)
+
+
+def _read_checker(module: Section, node: Node, where: str) -> CheckerConfig | None:
+    found = typed_section(module.problems, node, where, _CHECKER_KEYS)
+    if found is None:
+        return None
+    kind, section = found
+    script = kind is CheckerKind.SCRIPT
+    checker = CheckerConfig(
+        name=section.value("name", read_name, "", required=True),
+        kind=kind,
+        interval_s=section.duration_s("interval", 10.0 if script else 5.0, 1.0, 3600.0),
+        failures=section.integer("failures", 3, 1, 100),
+        boot_time_s=section.duration_s("boot_time", 300.0, 0.0, 3600.0),
+        timeout_s=section.duration_s("timeout", 5.0, 0.1, 3600.0),
+        action=section.choice("action", CheckerAction, CheckerAction.RESTART),
+        command=_command(section, "command", required=True) if script else (),
+    )
+    return checker if checker.name else None
