@@ -6,33 +6,12 @@ waiting for their completion, and takes the answers in any order.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from twinhull.core.requests import Op, Request
 
-class Op(enum.IntEnum):
-    """What a request wants. ZERO is a write of zeros that need not free space; DISCARD may."""
-
-    READ = 0
-    WRITE = 1
-    FLUSH = 2
-    DISCARD = 3
-
-
-class Request(NamedTuple):
-    """One request of the host's block layer.
-
-    `data` of a write belongs to the receiver until `reply` was called for `tag`: it never changes under
-    it. `fua`: durable before it is answered.
-    """
-
-    tag: int
-    op: Op
-    offset_bytes: int
-    length_bytes: int
-    data: memoryview | bytes | None = None
-    fua: bool = False
+__all__ = ["Export", "Op", "Request"]
 
 
 class Export(Protocol):
