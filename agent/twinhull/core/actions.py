@@ -1,9 +1,12 @@
 """What a module's state machine asks for, in batches whose order is part of the type.
 
 A `Batch` is performed in this order and no other: first `persist` is made durable (both the write and
-its sync; if that fails the rest of the batch is dropped and `events.DiskFailed` is told), then the
-messages of `send` are handed to the stream in order, then `apply` is performed in order. Batches are
-performed one after the other; a later batch never overtakes an earlier one that waits for its disk.
+its sync), then the messages of `send` are handed to the stream in order, then `apply` is performed in
+order. Batches are performed one after the other; a later batch never overtakes an earlier one that waits
+for its disk. If the record cannot be made durable (an error, or no answer within `write_timeout_s`), the
+rest of its batch and every batch made before the machine heard of it are dropped (only what merely stops
+something, such as `CloseIO`, may still be performed), and `events.DiskFailed(record=True)` is told; the
+machine then asks anew for everything that must stop.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ class HoldIO(NamedTuple):
 
 class CloseIO(NamedTuple):
     """Fail every held and every further request: the resource is (being) turned off."""
+
+
+class FailUp(NamedTuple):
+    """ALONE with a failed disk: errors of the disk go up to the VM instead of being held."""
 
 
 class BeginSession(NamedTuple):
@@ -70,7 +77,10 @@ class FinishCopy(NamedTuple):
 
 
 class EndSession(NamedTuple):
-    """The session is over: every write of it was applied or is dropped before anything else is answered."""
+    """The session is over: every write of it is applied or dropped, then `events.SessionEnded` is told.
+
+    On the PRIM unanswered requests stay as they are (held), to be sent again or completed later.
+    """
 
 
 class Quiesce(NamedTuple):
@@ -91,6 +101,12 @@ class CloseStream(NamedTuple):
 
     connection: int
     reason: str
+
+
+class TellPeer(NamedTuple):
+    """Hand this message to the peer's machine through both agents (best effort) -> its `events.Told`."""
+
+    message: Message
 
 
 class DrainInput(NamedTuple):
@@ -121,7 +137,10 @@ class StartResource(NamedTuple):
 
 
 class StopResource(NamedTuple):
-    """Stop it. `timeout_s` 0 means at once."""
+    """Stop it. `timeout_s` 0 means at once: this overtakes whatever the host is still doing for us.
+
+    Answered also when it did not run.
+    """
 
     mode: StopMode
     timeout_s: float
@@ -142,9 +161,13 @@ class ArmCheckers(NamedTuple):
 
 
 class AskWitness(NamedTuple):
-    """Ask; the answer names `question`. Answers to older questions are ignored by the machine."""
+    """Ask; the answer names `question`. Answers to older questions are ignored by the machine.
+
+    `generation`: the one that begins when this is granted (what a witness with a memory writes down).
+    """
 
     question: int
+    generation: Generation | None = None
 
 
 # ---- people ------------------------------------------------------------------------------------------
@@ -175,9 +198,10 @@ class Reply(NamedTuple):
 
 
 Action = (
-    OpenAlone | HoldIO | CloseIO | BeginSession | ServeIO | StartCopy | EndCopyFlush | FinishCopy | EndSession
-    | Quiesce | SetLease | CloseStream | DrainInput | Attach | Detach | StartResource | StopResource
-    | SuspendResource | ResumeResource | ArmCheckers | AskWitness | Say | Reply
+    OpenAlone | HoldIO | CloseIO | FailUp | BeginSession | ServeIO | StartCopy | EndCopyFlush | FinishCopy
+    | EndSession | Quiesce | SetLease | CloseStream | TellPeer | DrainInput
+    | Attach | Detach | StartResource | StopResource | SuspendResource | ResumeResource | ArmCheckers
+    | AskWitness | Say | Reply
 )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """What the mirror (the data path of one module) asks its shell to do. Performed strictly in order.
 
+Only frames may overtake: those of one `take` may all be sent, in their order, before its other effects are performed.
+
 Effects that reach a disk name a `lane` in their meaning: `LocalWrite`/`LocalDiscard` run in order on the data file;
-`SyncLog`/`StoreBits` run in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal` anywhere. Each is
+`SyncLog` runs in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal` anywhere. Each is
 answered by the mirror method named in its docstring.
 """
 
@@ -43,7 +45,8 @@ class LocalFlush(NamedTuple):
 class ReadLocal(NamedTuple):
     """Read the data file. -> `read_done(ticket, data | None, error)`; data None: the whole range is a hole.
 
-    `hole_ok`: None may be answered (resync); otherwise zeros are.
+    `hole_ok`: None may be answered (resync); otherwise zeros are. With `hole_ok`, a range longer than
+    `frames.MAX_DATA_BYTES` is only asked whether it is a hole: answer None if it is, else b"" without reading.
     """
 
     ticket: int
@@ -55,6 +58,7 @@ class ReadLocal(NamedTuple):
 class SyncLog(NamedTuple):
     """Durably add and remove extents (numbers of 4 MiB extents). -> `log_done(ticket, error)`
 
+    `add` and `remove` are one transaction; they never have a member in common.
     `bits`: pages (page number, content) of the bitmap that must be durable BEFORE the extents are removed.
     """
 
@@ -65,7 +69,11 @@ class SyncLog(NamedTuple):
 
 
 class Complete(NamedTuple):
-    """Answer a request of the export: `error` is an errno or 0, `data` the content for reads."""
+    """Answer a request of the export: `error` is an errno or 0, `data` the content for reads.
+
+    A write that fails may be answered while a LocalWrite or a frame with its buffer is still under way: after
+    an error the shell lets that buffer go, but never uses it for anything else.
+    """
 
     tag: int
     error: int = 0

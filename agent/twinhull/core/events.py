@@ -105,6 +105,19 @@ class Heartbeat(NamedTuple):
     state: str
 
 
+class Heard(NamedTuple):
+    """A data frame of the present session arrived (coalesced, at most one each T/20).
+
+    It ends silence; it never renews a lease, because it may answer something sent long ago.
+    """
+
+
+class Told(NamedTuple):
+    """A message of the peer's machine that came through the agents (`actions.TellPeer`), without a stream."""
+
+    message: Message
+
+
 class PeerWorkerDead(NamedTuple):
     """The peer's agent says: this worker process is dead and its resource confirmed off."""
 
@@ -122,8 +135,11 @@ class PeerAgentHeard(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Time passed. Comes at least every T/20. The shell has read everything that had arrived before it,
-    unless it has only just woken (the machine notices the gap itself)."""
+    """Time passed. Comes every T/20, never later than T/5 after the last event.
+
+    The shell has read everything that had arrived before it, unless it has only just woken (the machine
+    notices the gap itself).
+    """
 
 
 class InputDrained(NamedTuple):
@@ -220,6 +236,15 @@ class Quiesced(NamedTuple):
     """Answer to `actions.Quiesce`: nothing in flight, both disks flushed, no marks left (as PRIM green)."""
 
 
+class SessionEnded(NamedTuple):
+    """Answer to `actions.EndSession`: every write of the old session was applied or dropped.
+
+    `marks`: whether anything is marked as "may differ" on this node now (True when in doubt).
+    """
+
+    marks: bool = True
+
+
 class PeerWriteTimeout(NamedTuple):
     """A write or flush stayed unanswered by the SECOND for `write_timeout_s`."""
 
@@ -229,10 +254,15 @@ class LocalWriteTimeout(NamedTuple):
 
 
 class DiskFailed(NamedTuple):
-    """This node's disk failed a data, log, bitmap or metadata operation; `full`: no space left."""
+    """This node's disk failed a data, log, bitmap or metadata operation; `full`: no space left.
+
+    `record`: it was the record of a batch that could not be made durable (an error, or no answer within
+    `write_timeout_s`); the rest of that batch and every batch behind it was dropped.
+    """
 
     reason: str
     full: bool = False
+    record: bool = False
 
 
 class PeerDisk(NamedTuple):
@@ -243,10 +273,11 @@ class PeerDisk(NamedTuple):
 
 Event = (
     Start | Stop | Restart | StopStart | Swap | Abandon | WindowOpen | CheckersSuspended | AgentLink
-    | StreamUp | StreamDown | Received | Heartbeat | PeerWorkerDead | PeerAgentHeard
-    | Tick | InputDrained
-    | WitnessAnswer | Attached | AttachFailed | Detached | DetachFailed
-    | ResourceStarted | ResourceStartFailed | ResourceStopped | ResourceStopFailed | ResourceDied | CheckerFailed
-    | PeerMarksComplete | CopyDone | CopyFlushedBoth | Quiesced | PeerWriteTimeout | LocalWriteTimeout
-    | DiskFailed | PeerDisk
+    | StreamUp | StreamDown | Received | Heartbeat | Heard | Told | PeerWorkerDead | PeerAgentHeard
+    | Tick | InputDrained | WitnessAnswer
+    | Attached | AttachFailed | Detached | DetachFailed
+    | ResourceStarted | ResourceStartFailed | ResourceStopped | ResourceStopFailed | ResourceDied
+    | CheckerFailed
+    | PeerMarksComplete | CopyDone | CopyFlushedBoth | Quiesced | SessionEnded
+    | PeerWriteTimeout | LocalWriteTimeout | DiskFailed | PeerDisk
 )  # fmt: skip

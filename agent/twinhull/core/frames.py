@@ -3,8 +3,8 @@
 Every frame travels inside one session of one module; the session, the generation and the module are in
 the header that transport writes, so they are not repeated here. Frames are delivered in order.
 
-`data` is any bytes-like object; whoever receives a frame may keep it only until it returns, unless
-it copies.
+`data` is any bytes-like object. Whoever receives a frame may use it until it has performed the effects that the
+mirror hands out next; the mirror copies what it keeps longer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 
+MAX_DATA_BYTES = 1024 * 1024
+"""Most data that one frame carries; the mirror splits longer writes."""
+
 
 class Write(NamedTuple):
-    """PRIM to SECOND: a write of the resource. Applied in order of `seq`."""
+    """PRIM to SECOND: a write of the resource, at most `MAX_DATA_BYTES`. Applied in order of `seq`.
+
+    Writes, discards and flushes of a session are numbered 1, 2, 3, ... without gaps.
+    """
 
     seq: int
     offset_bytes: int
@@ -23,7 +29,7 @@ class Write(NamedTuple):
 
 
 class Discard(NamedTuple):
-    """PRIM to SECOND: a range that reads as zeros from now on."""
+    """PRIM to SECOND: a range that reads as zeros from now on. Applied in order of `seq`."""
 
     seq: int
     offset_bytes: int

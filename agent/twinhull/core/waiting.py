@@ -1,0 +1,91 @@
+"""WAIT: who may go on from there, unasked or asked, and what a person is told meanwhile."""
+
+from __future__ import annotations
+
+from . import host, loss
+from .alone import go_alone
+from .decide import Kind
+from .identity import Relation
+from .session import verdict_of
+from .state import Mode, Module
+
+RUNS = ("ALONE", "PRIM")
+
+
+def step(m: Module) -> None:
+    """Go alone if the record allows it; ask a stopped peer to record itself outdated."""
+    if m.mode is not Mode.WAIT or m.clock.draining or m.fault or not host.is_off(m) or m.ending:
+        return
+    if not m.record.uptodate:
+        return
+    stopped = peer_is_stopped(m)
+    if not m.record.peer_may_be_uptodate:
+        if stopped:
+            go_alone(m, m.record.generation, f"{m.other} is stopped, and {m.me} was alone before")
+        elif is_apart(m) and not _peer_runs(m):
+            go_alone(m, m.record.generation, f"{m.other} cannot be reached, and {m.me} was alone before")
+    elif stopped and _peer_is_older(m):
+        theirs = m.link.theirs if m.link is not None else None
+        if theirs is not None:
+            loss.press(m, theirs.process, None)
+
+
+def peer_is_stopped(m: Module) -> bool:
+    """Whether the peer is connected and its module is stopped."""
+    verdict = verdict_of(m)
+    return verdict is not None and verdict.kind is Kind.STOPPED and not verdict.mine
+
+
+def is_apart(m: Module) -> bool:
+    """No connection for a whole T and T/10, counted from the start of this process at the earliest."""
+    from_s = max(m.clock.apart_from_s, m.clock.silence_from_s)
+    return m.link is None and not m.deaf and m.now_s - from_s >= m.second_timeout_s
+
+
+def _peer_runs(m: Module) -> bool:
+    return m.silent_s < m.timeout_s and m.peer.state in RUNS
+
+
+def _peer_is_older(m: Module) -> bool:
+    theirs = m.link.theirs if m.link is not None else None
+    if theirs is None or m.record.generation is None:
+        return False
+    if theirs.generation is None:
+        return True
+    return theirs.generation.relation(m.record.generation) in (Relation.EQUAL, Relation.OLDER)
+
+
+def waits_for(m: Module) -> str:
+    """Who or what a module that waits waits for; empty when it does not wait."""
+    if m.mode is Mode.HOLD:
+        return "the answer of the witness" if m.question else f"{m.other}, or the end of the time-out"
+    if m.mode is Mode.ASKING:
+        return "the answer of the witness" if m.question else "the end of the last session"
+    if m.mode is Mode.SECOND and m.session is None:
+        return f"{m.other}, or the end of the time-out"
+    if m.mode is not Mode.WAIT:
+        return ""
+    if not host.is_off(m):
+        return f"the resource and the folder to be off on {m.me}"
+    if m.fault:
+        return "a person"
+    verdict = verdict_of(m)
+    if verdict is not None and verdict.kind is Kind.SESSION:
+        return f"{m.other} to begin" if not verdict.mine else f"{m.other} to accept"
+    if verdict is not None and verdict.kind is Kind.STOPPED and m.record.uptodate and _peer_is_older(m):
+        return f"{m.other} to record itself outdated"
+    if verdict is not None:
+        return (
+            f"a person: {verdict.reason}" if verdict.kind is not Kind.STOPPED else f"{m.other} to be started"
+        )
+    if m.link is not None:
+        return f"{m.other} to answer"
+    if m.deaf:
+        return f"the agent of {m.me}, without which {m.other} cannot be heard"
+    if not is_apart(m):
+        return f"{m.other} to be heard"
+    if m.record.uptodate:
+        return (
+            f"{m.other}, which cannot be reached and may hold newer data (start --as-primary if it is lost)"
+        )
+    return f"{m.other}, because {m.me} is not uptodate ({m.record.outdated_reason})"
