@@ -134,7 +134,7 @@ class Methods:
             "version": twinhull.__version__,
             "networks": networks,
             "certificate": own
-            and {"expires": own.expires.isoformat(timespec="seconds"), "days_left": own.days_left},
+            and {"expires": own.not_after.isoformat(timespec="seconds"), "days_left": own.days_left},
             "warnings": warnings,
             "config_digest": agent.cluster.digest(),
             "modules": {name: self._module(name) for name in agent.cluster.modules},

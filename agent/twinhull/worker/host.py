@@ -20,6 +20,7 @@ from twinhull.resources.base import Resource, ResourceState
 
 from .lanes import Lane, Outcome
 from .loop import Loop, Timer
+from .moves import Moves
 
 WATCH_INTERVAL_S = 1.0
 
@@ -41,11 +42,13 @@ class HostParts:
         make_export: makes a fresh export of the volume (quick; on the loop).
         attacher: makes it a mounted folder.
         resource: what runs on the folder.
+        moves: moves a VM into the folder and out of it; None for resources that are not moved.
     """
 
     make_export: Callable[[], Export]
     attacher: Attacher
     resource: Resource
+    moves: Moves | None = None
 
 
 class Host:
@@ -78,6 +81,11 @@ class Host:
         self._export: Export | None = None
         self._epoch = 0  # of what the resource was last told; answers of older ones are not told on
         self._watching: Timer | None = None
+        self.moves = parts.moves
+        self.before_start: Callable[[], None] | None = None
+        """Done once before the next start, in the mounted folder; a failure is a failed start."""
+        self.before_detach: Callable[[], None] | None = None
+        """Done once before the folder is unmounted in order; a failure keeps it mounted."""
 
     # ---- the export ------------------------------------------------------------------------------
 
@@ -128,7 +136,13 @@ class Host:
             else:
                 self._tell(events.DetachFailed(reason_of(outcome.error)))
 
-        self._lane.submit(lambda: self._attacher.detach(forced=forced), done)
+        def detach() -> None:
+            if self.before_detach is not None and not forced:
+                self.before_detach()
+            self.before_detach = None
+            self._attacher.detach(forced=forced)
+
+        self._lane.submit(detach, done)
 
     # ---- the resource ----------------------------------------------------------------------------
 
@@ -141,6 +155,9 @@ class Host:
                 return
             if not self._attacher.attached():
                 raise TwinhullError("The folder is not the module's own mount.", "Nothing was started.")
+            if self.before_start is not None:
+                self.before_start()
+                self.before_start = None
             self._resource.start(resume=resume)
 
         def done(outcome: Outcome[None]) -> None:

@@ -29,6 +29,8 @@ from twinhull.errors import VolumeFormatError, VolumeLockedError
 from twinhull.exports.fuse import FuseExport, abort_stale
 from twinhull.resources.base import Resource
 from twinhull.resources.libvirt import LibvirtResource
+from twinhull.resources.libvirt_cmd import Virsh
+from twinhull.resources.libvirt_protect import VmMover
 from twinhull.resources.scripts import ScriptSettings, ScriptsResource
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.preflight import require_fit
@@ -37,6 +39,7 @@ from twinhull.transport import tls
 
 from .host import HostParts
 from .loop import boot_clock_s
+from .moves import Moves
 from .peer import Path as NetworkPath
 from .peer import StreamSettings
 from .worker import Parts
@@ -90,6 +93,8 @@ def build_resource(
             folder_ready=attacher.attached,
         )
     scripts = module.resource
+    runs = node.run_dir / "resources"
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     return ScriptsResource(
         module=module.name,
         node=node.node,
@@ -102,9 +107,31 @@ def build_resource(
             start_timeout_s=scripts.start_timeout_s,
             stop_timeout_s=scripts.stop_timeout_s,
         ),
-        runtime_directory=node.run_dir / "resources",
+        runtime_directory=runs,
         log=log,
         folder_ready=attacher.attached,
+    )
+
+
+def build_moves(
+    node: NodeConfig, module: ModuleConfig, resource: Resource, stop_timeout_s: float, log: logs.Log
+) -> Moves | None:
+    """What moves the module's VM in and out; None for what is no VM."""
+    if not isinstance(module.resource, LibvirtConfig) or not isinstance(resource, LibvirtResource):
+        return None
+    return Moves(
+        lambda progress: VmMover(
+            module=module.name,
+            node=node.node,
+            state_directory=node.data_dir / "moves" / module.name,
+            log=lambda line: log.info("%s", line),
+            progress=progress,
+            virsh=Virsh(node.libvirt_uri),
+        ),
+        resource,
+        module.resource.domain,
+        Path(module.folder),
+        stop_timeout_s,
     )
 
 
@@ -221,14 +248,6 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
     resource = build_resource(node, module, attacher, lambda line: log.info("%s", line))
     volume = open_volume(node, cluster, module, log)
     bits = volume.bits()
-    machine = Machine(
-        settings,
-        volume.record,
-        size_bytes=volume.size_bytes,
-        process=new_id(),
-        new_id=new_id,
-        now_s=boot_clock_s(),
-    )
     mirror = Mirror(
         volume.size_bytes,
         bits,
@@ -236,6 +255,15 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         volume.log_capacity,
         settings.write_timeout_s,
         ResyncSettings(),
+    )
+    machine = Machine(
+        settings,
+        volume.record,
+        size_bytes=volume.size_bytes,
+        process=new_id(),
+        new_id=new_id,
+        now_s=boot_clock_s(),
+        marks=mirror.has_marks,
     )
     audit = logs.AuditLog(node.log_dir, node.node)
 
@@ -261,6 +289,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             ),
             attacher=attacher,
             resource=resource,
+            moves=build_moves(node, module, resource, settings.stop_timeout_s, log),
         ),
         make_checkers=lambda failed: make_checkers(module, node, failed),
         witness=AskedWitness(node, cluster, name),

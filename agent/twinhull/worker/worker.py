@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twinhull.core import actions, effects, events
 from twinhull.core.frames import DataFrame
@@ -208,7 +208,7 @@ class Worker:
         if isinstance(effect, effects.Complete):
             self._host.reply(effect.tag, effect.error, effect.data)
         elif isinstance(effect, effects.Tell):
-            self.event(effect.event)
+            self.event(cast(events.Event, effect.event))
         elif not isinstance(effect, effects.SendFrame):
             self._disk.perform(effect)
 
@@ -378,9 +378,22 @@ class Worker:
             self.event(events.CheckersSuspended(suspended))
             self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
             return
-        event = self._commands.take(number, command, message.get("arguments") or {})
+        arguments = message.get("arguments") or {}
+        event = self._commands.take(number, command, arguments)
         if event is not None:
+            self._plan_move(command, arguments)
             self.event(event)
+
+    def _plan_move(self, command: str, arguments: Mapping[str, Any]) -> None:
+        moves = self._host.moves
+        if moves is None:
+            return
+        if command == "start" and arguments.get("adopt"):
+            stop_vm = bool(arguments.get("stop_vm"))
+            self._host.before_start = lambda: moves.adopt(stop_vm=stop_vm)
+        if command == "stop" and arguments.get("release"):
+            target = Path(str(arguments["release"]))
+            self._host.before_detach = lambda: moves.release(target)
 
     def _answer(self, number: int, ok: bool, sentence: str) -> None:
         self._link.send({"op": "answer", "id": number, "ok": ok, "sentence": sentence})
@@ -406,6 +419,7 @@ class Worker:
         view["marked_bytes"] = self._mirror.marked_bytes()
         view["checker_items"] = self._checkers.snapshot()
         view["network"] = self._stream.network
+        view["moving"] = self._host.moves.progress() if self._host.moves is not None else None
         view.update(self._space_seen)
         return view
 

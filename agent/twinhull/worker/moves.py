@@ -1,0 +1,70 @@
+"""Moving a VM into the folder before its first start, and out of it after its last stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twinhull.resources.libvirt import LibvirtResource
+from twinhull.resources.libvirt_protect import Progress, VmMover
+
+
+class Moves:
+    """The moves of one module's VM; they block (host lane), `progress` may be asked for meanwhile.
+
+    Args:
+        make_mover: makes a mover that tells its progress to the function given.
+        resource: the VM, to be shut down before it is moved.
+        domain: its name at the hypervisor.
+        stop_timeout_s: how long its shutdown may take.
+    """
+
+    def __init__(
+        self,
+        make_mover: Callable[[Callable[[Progress], None]], VmMover],
+        resource: LibvirtResource,
+        domain: str,
+        folder: Path,
+        stop_timeout_s: float,
+    ) -> None:
+        self._mover = make_mover(self._moved)
+        self._resource = resource
+        self._domain = domain
+        self._folder = folder
+        self._stop_timeout_s = stop_timeout_s
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+
+    def progress(self) -> dict[str, Any] | None:
+        """How far the present move is; None when there is none."""
+        with self._lock:
+            seen = self._progress
+        if seen is None:
+            return None
+        return {"what": seen.what, "done_bytes": seen.bytes_done, "total_bytes": seen.bytes_total}
+
+    def adopt(self, *, stop_vm: bool) -> None:
+        """Move the VM into the mounted folder. After a failure it is as it was. Raises ResourceError."""
+        if stop_vm:
+            self._resource.stop(mode="stop", timeout_s=self._stop_timeout_s)
+        try:
+            self._mover.carry_out(self._mover.plan_protect(self._domain, self._folder))
+        finally:
+            self._done()
+
+    def release(self, target: Path) -> None:
+        """Move the VM out of the folder, which is still mounted, to `target`. Raises ResourceError."""
+        try:
+            self._mover.carry_out(self._mover.plan_unprotect(self._folder, target))
+        finally:
+            self._done()
+
+    def _moved(self, progress: Progress) -> None:
+        with self._lock:
+            self._progress = progress
+
+    def _done(self) -> None:
+        with self._lock:
+            self._progress = None
