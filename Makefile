@@ -1,0 +1,57 @@
+# What a person or a CI runs. Each target installs what it needs itself (Debian, as root) and says so.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.made-from-lock
+COVERED := */twinhull/core/*,*/twinhull/storage/*
+SUITES := $(wildcard tests/unit tests/scenarios tests/simulation tests/integration tests/system)
+CHECKED := $(wildcard agent tests bench)
+PYTEST_ARGUMENTS ?=
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo test lint bench lab lab-down clean machine
+
+help: ## explain the targets
+	@echo "Twinhull: two servers, one VM, no shared storage."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: machine $(READY) ## show a real VM surviving the loss of its server, on this machine, in a few minutes (root)
+	@$(PYTHON) -m tests.lab.demo
+
+test: machine $(READY) ## everything that proves it: lint, unit, scenarios, integration and system tests, coverage (root)
+	@echo "== lint"
+	@$(MAKE) --no-print-directory lint
+	@echo "== tests: $(SUITES)"
+	@rm -f .coverage
+	@$(PYTHON) -m tests.lab clean
+	@$(PYTHON) -m pytest $(SUITES) -rs --no-fold-skipped --timeout=600 \
+	    --cov --cov-report= $(PYTEST_ARGUMENTS)
+	@$(PYTHON) -m coverage report --skip-covered --include='$(COVERED)' --fail-under=95
+
+lint: $(READY) ## ruff (rules and format) and mypy --strict
+	@$(VENV)/bin/ruff check $(CHECKED)
+	@$(VENV)/bin/ruff format --check $(CHECKED)
+	@$(VENV)/bin/mypy
+
+bench: machine $(READY) ## measure the volume and the export against their limits on this machine (root)
+	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) "$$script"; done
+
+lab: machine $(READY) ## bring up the same two nodes and leave them; scripts in build/lab (root)
+	@$(PYTHON) -m tests.lab up
+
+lab-down: ## remove what `make lab` made, and what crashed runs left (root)
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m tests.lab down; else echo "There is no lab: $(VENV) was never made."; fi
+
+clean: lab-down ## remove the lab, build/, the environment and the caches
+	@rm -rf build dist $(VENV) agent/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find agent tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+machine:
+	@.ci/setup machine
+
+$(READY): .ci/requirements-test.txt pyproject.toml .ci/setup
+	@.ci/setup environment $(VENV)
