@@ -52,8 +52,8 @@ class Agent:
         client_context = tls.client_context(node.pki_dir)
         self.peer = PeerAgent(
             self.peer_name,
-            [
-                ControlClient(
+            {
+                network: ControlClient(
                     address,
                     cluster.ports.control,
                     client_context,
@@ -61,8 +61,9 @@ class Agent:
                     expected_name=self.peer_name,
                     timeout_s=CONTROL_TIMEOUT_S,
                 )
-                for address in self._control_addresses(self.peer_name)
-            ],
+                for network, address in self._control_addresses(self.peer_name).items()
+            },
+            up=lambda: {name for name, seen in self.heartbeats.status().items() if seen.up},
         )
         self.heartbeats = Heartbeats(
             node=node.node,
@@ -90,7 +91,10 @@ class Agent:
             self.watch_module(module)
         self.heartbeats.start()
         listen = [("127.0.0.1", self.cluster.ports.control)]
-        listen += [(address, self.cluster.ports.control) for address in self._control_addresses(self.node.node)]
+        listen += [
+            (address, self.cluster.ports.control)
+            for address in self._control_addresses(self.node.node).values()
+        ]
         self._server = ControlServer(
             listen, self._server_context, methods, cluster=self.cluster.cluster, log=log
         )
@@ -237,7 +241,6 @@ class Agent:
     def _address(self, node: str, network: str) -> str:
         return self.cluster.nodes[node].addresses[network]
 
-    def _control_addresses(self, node: str) -> list[str]:
-        """The node's addresses, those of the networks for control first."""
-        preferred = self.cluster.addresses(node, NetworkRole.CONTROL)
-        return list(dict.fromkeys([*preferred.values(), *self.cluster.nodes[node].addresses.values()]))
+    def _control_addresses(self, node: str) -> dict[str, str]:
+        """The node's addresses by network, those of the networks for control first."""
+        return {**self.cluster.addresses(node, NetworkRole.CONTROL), **self.cluster.nodes[node].addresses}

@@ -30,6 +30,7 @@ from .status import cluster_warnings, module_status, unreachable_node
 Method = Callable[[Caller, dict[str, Any]], dict[str, Any]]
 
 COMMAND_TIMEOUT_S = 3600.0
+STATUS_TIMEOUT_S = 3.0
 SNAPSHOT_PIECE_BYTES = 512 << 10
 COMMANDS = (
     "start",
@@ -101,7 +102,7 @@ class Methods:
         agent = self._agent
         own, peer = agent.node.node, agent.peer_name
         try:
-            other = agent.peer.call("status_local", {})
+            other = agent.peer.call("status_local", {}, timeout_s=STATUS_TIMEOUT_S)
         except TwinhullError as error:
             other = unreachable_node(str(error))
         nodes = {own: self._status_local(caller, arguments), peer: other}
@@ -191,7 +192,9 @@ class Methods:
         self._agent.cluster.module(module)
         own = self._module(module)
         try:
-            peer = self._agent.peer.call("status_local", {})["modules"].get(module)
+            peer = self._agent.peer.call("status_local", {}, timeout_s=STATUS_TIMEOUT_S)["modules"].get(
+                module
+            )
         except TwinhullError:
             peer = None
         return {"lines": protect.danger_lines(command, module, self._agent.node.node, own, peer, arguments)}

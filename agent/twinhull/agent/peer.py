@@ -6,14 +6,12 @@ import contextlib
 import logging
 import queue
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from twinhull.errors import PeerUnreachableError, TransportError
 from twinhull.transport.control import ControlClient, RemoteError
 
-BACKOFF_S = 1.0
 QUEUED_MESSAGES = 1000
 
 log = logging.getLogger(__name__)
@@ -24,36 +22,47 @@ class PeerAgent:
 
     Args:
         name: of the peer's node.
-        clients: one for each of its addresses, in order of preference.
+        clients: one for each network, in order of preference.
+        up: tells which networks carry heartbeats now; the others are tried last, or not at all.
     """
 
-    def __init__(self, name: str, clients: Sequence[ControlClient]) -> None:
+    def __init__(
+        self, name: str, clients: Mapping[str, ControlClient], up: Callable[[], Collection[str]]
+    ) -> None:
         self.name = name
-        self._clients = list(clients)
-        self._silent_until_s = 0.0
+        self._clients = dict(clients)
+        self._up = up
         self._messages: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(QUEUED_MESSAGES)
         threading.Thread(target=self._post_messages, name="peer-messages", daemon=True).start()
 
-    def call(self, method: str, arguments: dict[str, Any], *, patient: bool = False) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        patient: bool = False,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
         """Call the peer's agent. Raises PeerUnreachableError, or the error that the peer answered with.
 
         Args:
-            patient: try also when it did not answer a moment ago.
+            patient: try also over networks that carry no heartbeats.
+            timeout_s: for each network that is tried; None for the clients' own.
         """
-        if not patient and time.monotonic() < self._silent_until_s:
-            raise PeerUnreachableError(f"The agent of {self.name} does not answer.")
+        up = self._up()
+        networks = [name for name in self._clients if name in up]
+        if patient:
+            networks += [name for name in self._clients if name not in up]
+        if not networks:
+            raise PeerUnreachableError(f"The agent of {self.name} is not heard on any network.")
         reasons = []
-        for client in list(self._clients):
+        for network in networks:
             try:
-                answer = client.call(method, arguments)
+                return self._clients[network].call(method, arguments, timeout_s)
             except RemoteError:
                 raise
             except TransportError as error:
-                reasons.append(error.what)
-            else:
-                self._prefer(client)
-                return answer
-        self._silent_until_s = time.monotonic() + BACKOFF_S
+                reasons.append(f"{network}: {error.what}")
         raise PeerUnreachableError(f"The agent of {self.name} does not answer ({' '.join(reasons)}).")
 
     def post(self, method: str, arguments: dict[str, Any]) -> None:
@@ -65,12 +74,8 @@ class PeerAgent:
         """End the connections."""
         with contextlib.suppress(queue.Full):
             self._messages.put_nowait(None)
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
-
-    def _prefer(self, client: ControlClient) -> None:
-        if self._clients[0] is not client:
-            self._clients = [client, *(other for other in self._clients if other is not client)]
 
     def _post_messages(self) -> None:
         while (message := self._messages.get()) is not None:

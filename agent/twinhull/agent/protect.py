@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinhull.config import LibvirtConfig
+from twinhull.config import LibvirtConfig, ModuleConfig
 from twinhull.errors import TwinhullError, UsageError
-from twinhull.worker.parts import build_attacher, build_resource
+from twinhull.resources.base import Resource
+from twinhull.resources.libvirt import LibvirtResource
+from twinhull.worker.parts import build_attacher, build_moves, build_resource
 
 from .desired import Wish
 from .jobs import Job
@@ -22,6 +25,8 @@ Tell = Callable[[str, str, Mapping[str, Any]], str]
 POLL_S = 0.3
 WORKER_PATIENCE_S = 30.0
 
+log = logging.getLogger(__name__)
+
 
 def check_this_host(agent: Agent, module: str, definition: object = None) -> list[dict[str, Any]]:
     """What this node lacks to run the module's resource: {fatal, sentence} each.
@@ -29,15 +34,24 @@ def check_this_host(agent: Agent, module: str, definition: object = None) -> lis
     Args:
         definition: the domain XML to check instead of the one in the folder (before protection).
     """
-    config = agent.cluster.module(module)
-    attacher = build_attacher(agent.node, agent.cluster, config)
-    resource = build_resource(agent.node, config, attacher, lambda _: None)
-    check = getattr(resource, "check_definition", None)
-    if isinstance(definition, str) and check is not None:
-        findings = check(definition)
+    resource = _resource(agent, module)
+    if isinstance(definition, str) and isinstance(resource, LibvirtResource):
+        findings = resource.check_definition(definition)
+    elif isinstance(resource, LibvirtResource):
+        return []  # nothing is known of the VM while its folder is mounted elsewhere
     else:
         findings = resource.check_host()
     return [{"fatal": finding.fatal, "sentence": finding.sentence} for finding in findings]
+
+
+def _resource(agent: Agent, module: str) -> Resource:
+    config = agent.cluster.module(module)
+    return build_resource(
+        agent.node,
+        config,
+        build_attacher(agent.node, agent.cluster, config),
+        lambda line: log.info("%s", line),
+    )
 
 
 def danger_lines(
@@ -75,14 +89,14 @@ def _override_lines(
         state = "uptodate" if own.get("uptodate") else "NOT uptodate: acknowledged writes are missing on it"
         lines = [f"The replica of {module} on {node} is {state}."]
     if peer is None:
-        lines.append("The other node does not answer: if it runs the module now, there will be two histories.")
+        lines.append(
+            "The other node does not answer: if it runs the module now, there will be two histories."
+        )
     lines.append("Whatever only the other node's replica holds is overwritten when it is copied over later.")
     return lines
 
 
-def _stop_lines(
-    module: str, node: str, own: Mapping[str, Any], peer: Mapping[str, Any] | None
-) -> list[str]:
+def _stop_lines(module: str, node: str, own: Mapping[str, Any], peer: Mapping[str, Any] | None) -> list[str]:
     if own.get("state") == "SECOND":
         return [f"{module} on the other node runs on without a second copy until {node} is back and in step."]
     if peer is not None and peer.get("state") == "SECOND" and peer.get("colour") == "green":
@@ -107,7 +121,7 @@ class Protection:
         """Check, move, start, copy. Returns the closing sentence; raises TwinhullError."""
         job.progress("checking both nodes")
         self._check_nodes()
-        self._check_hosts()
+        self._check_hosts(job)
         job.progress("moving the resource into its folder")
         self._agent.wishes.set(self._module, Wish.STARTED)
         details = {
@@ -126,13 +140,15 @@ class Protection:
         return f"{self._module} runs on {self._agent.node.node} and is mirrored to {self._agent.peer_name}."
 
     @property
-    def _config(self) -> Any:
+    def _config(self) -> ModuleConfig:
         return self._agent.cluster.module(self._module)
 
     def _check_nodes(self) -> None:
         own = self._agent.supervisors[self._module].view
         if own is None:
-            raise UsageError(f"The worker of {self._module} does not run on this node.", "See `twinhull status`.")
+            raise UsageError(
+                f"The worker of {self._module} does not run on this node.", "See `twinhull status`."
+            )
         if own["volume"]:
             raise UsageError(
                 f"{self._module} is protected already.", f"Start it with `twinhull start {self._module}`."
@@ -152,27 +168,26 @@ class Protection:
                 f"Start it there: `twinhull start {self._module}`.",
             )
 
-    def _check_hosts(self) -> None:
-        definition = self._definition()
-        fatal = []
-        for finding in check_this_host(self._agent, self._module, definition):
-            if finding["fatal"]:
-                fatal.append(finding["sentence"])
-        remote = self._agent.peer.call(
-            "check_host", {"module": self._module, "definition": definition}, patient=True
-        )
-        fatal += [finding["sentence"] for finding in remote["findings"] if finding["fatal"]]
+    def _check_hosts(self, job: Job) -> None:
+        """Both nodes must be able to run it, by the definition that it will have in the folder."""
+        agent, module = self._agent, self._module
+        resource = _resource(agent, module)
+        moves = build_moves(agent.node, self._config, resource, 0.0, lambda line: log.info("%s", line))
+        findings: list[tuple[bool, str]] = []
+        definition = None
+        if moves is not None:
+            plan = moves.plan()
+            definition = plan.definition
+            findings += [(finding.fatal, finding.sentence) for finding in plan.findings]
+        remote = agent.peer.call("check_host", {"module": module, "definition": definition}, patient=True)
+        for found in [*check_this_host(agent, module, definition), *remote["findings"]]:
+            findings.append((bool(found["fatal"]), str(found["sentence"])))
+        fatal = [sentence for is_fatal, sentence in findings if is_fatal]
         if fatal:
             raise UsageError(" ".join(fatal), "Nothing was changed.")
-
-    def _definition(self) -> str | None:
-        """The definition of the VM that is to be protected, from this node's hypervisor."""
-        resource = self._config.resource
-        if not isinstance(resource, LibvirtConfig):
-            return None
-        attacher = build_attacher(self._agent.node, self._agent.cluster, self._config)
-        made = build_resource(self._agent.node, self._config, attacher, lambda _: None)
-        return str(made.registered_definition())  # type: ignore[attr-defined]
+        for _, sentence in findings:
+            job.progress(f"note: {sentence}")
+            log.warning("%s: %s", module, sentence)
 
     def _follow(self, job: Job, reached: Callable[[Mapping[str, Any]], bool]) -> None:
         """Wait until the view shows what is waited for, and say meanwhile how far things are."""
@@ -224,7 +239,9 @@ class Unprotection:
         if isinstance(config.resource, LibvirtConfig) and not (
             isinstance(target, str) and Path(target).is_absolute()
         ):
-            raise UsageError("A VM needs a directory to go to.", "Name an absolute path: `--target DIRECTORY`.")
+            raise UsageError(
+                "A VM needs a directory to go to.", "Name an absolute path: `--target DIRECTORY`."
+            )
         if view["state"] == "PRIM":
             job.progress("stopping the second replica")
             self._agent.peer.call("part", {"module": self._module}, patient=True)

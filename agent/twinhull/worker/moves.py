@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twinhull.resources.libvirt import LibvirtResource
+from twinhull.resources.libvirt_plan import MovePlan
 from twinhull.resources.libvirt_protect import Progress, VmMover
 
 
@@ -45,12 +46,16 @@ class Moves:
             return None
         return {"what": seen.what, "done_bytes": seen.bytes_done, "total_bytes": seen.bytes_total}
 
+    def plan(self) -> MovePlan:
+        """What adopting the VM would move, and what speaks against it; changes nothing. Raises ResourceError."""
+        return self._mover.plan_protect(self._domain, self._folder)
+
     def adopt(self, *, stop_vm: bool) -> None:
         """Move the VM into the mounted folder. After a failure it is as it was. Raises ResourceError."""
         if stop_vm:
             self._resource.stop(mode="stop", timeout_s=self._stop_timeout_s)
         try:
-            self._mover.carry_out(self._mover.plan_protect(self._domain, self._folder))
+            self._mover.carry_out(self.plan())
         finally:
             self._done()
 

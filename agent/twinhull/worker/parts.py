@@ -114,7 +114,11 @@ def build_resource(
 
 
 def build_moves(
-    node: NodeConfig, module: ModuleConfig, resource: Resource, stop_timeout_s: float, log: logs.Log
+    node: NodeConfig,
+    module: ModuleConfig,
+    resource: Resource,
+    stop_timeout_s: float,
+    log: Callable[[str], None],
 ) -> Moves | None:
     """What moves the module's VM in and out; None for what is no VM."""
     if not isinstance(module.resource, LibvirtConfig) or not isinstance(resource, LibvirtResource):
@@ -124,7 +128,7 @@ def build_moves(
             module=module.name,
             node=node.node,
             state_directory=node.data_dir / "moves" / module.name,
-            log=lambda line: log.info("%s", line),
+            log=log,
             progress=progress,
             virsh=Virsh(node.libvirt_uri),
         ),
@@ -289,7 +293,9 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             ),
             attacher=attacher,
             resource=resource,
-            moves=build_moves(node, module, resource, settings.stop_timeout_s, log),
+            moves=build_moves(
+                node, module, resource, settings.stop_timeout_s, lambda line: log.info("%s", line)
+            ),
         ),
         make_checkers=lambda failed: make_checkers(module, node, failed),
         witness=AskedWitness(node, cluster, name),

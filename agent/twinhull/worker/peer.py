@@ -315,9 +315,7 @@ class PeerStream:
         live = self._live
         if live is not None and live.protocol is not None:
             live.protocol.send_keepalive(
-                Keepalive(
-                    beat.process, beat.counter, beat.echo_process, beat.echo, beat.session, beat.state
-                )
+                Keepalive(beat.process, beat.counter, beat.echo_process, beat.echo, beat.session, beat.state)
             )
             self.flush()
 
