@@ -13,6 +13,7 @@ from typing import Any
 
 from twinhull.config import ClusterConfig, NetworkRole, NodeConfig
 from twinhull.core.settings import Boot, Return
+from twinhull.errors import AgentDownError, PkiError
 from twinhull.transport import tls
 from twinhull.transport.control import ControlClient, ControlServer
 from twinhull.transport.heartbeats import Heartbeats, Network
@@ -24,6 +25,8 @@ from .peer import PeerAgent
 from .supervisor import Launch, Supervisor, worker_argv
 
 CONTROL_TIMEOUT_S = 15.0
+LOOK_AFTER_S = 5.0
+LEAVE_TIMEOUT_S = 240.0
 SHORTEST_BEAT_S = 0.1
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,7 @@ class Agent:
             clock=time.monotonic,
         )
         self._server_context = server_context
+        self._client_context = client_context
         self._server: ControlServer | None = None
 
     # ---- life ------------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ class Agent:
             listen, self._server_context, methods, cluster=self.cluster.cluster, log=log
         )
         self._server.start()
-        threading.Thread(target=self._look_at_windows, name="windows", daemon=True).start()
+        threading.Thread(target=self._look_after, name="look-after", daemon=True).start()
 
     def end(self) -> None:
         """Have `wait` return. Safe in a signal handler."""
@@ -201,7 +205,7 @@ class Agent:
                 }
         return json.dumps({"modules": modules}, separators=(",", ":")).encode()
 
-    def _peer_beat(self, network: str, payload: bytes) -> None:
+    def _peer_beat(self, _network: str, payload: bytes) -> None:
         """What the peer's agent says goes to the workers; only what moved since counts there."""
         modules = json.loads(payload)["modules"]
         for module, said in modules.items():
@@ -223,16 +227,54 @@ class Agent:
 
     # ---- the rest --------------------------------------------------------------------------------
 
-    def _look_at_windows(self) -> None:
-        """Tell the workers when their window for going home opens and closes (local time of the node)."""
-        while not self._ended.wait(5.0):
-            now = dt.datetime.now()  # noqa: DTZ005 - windows are in the node's local time
-            for module, supervisor in list(self.supervisors.items()):
-                give_back = self.cluster.module(module).give_back
-                if give_back.mode is not Return.WINDOW or give_back.window is None:
-                    continue
-                is_open = give_back.window.is_open(now)
-                supervisor.send({"op": "window", "open": is_open})
+    def _look_after(self) -> None:
+        """Every few seconds: maintenance windows, and certificates that were renewed."""
+        certificate = self.node.pki_dir / "node.crt"
+        known = certificate.stat().st_mtime_ns
+        while not self._ended.wait(LOOK_AFTER_S):
+            self._tell_windows()
+            try:
+                seen = certificate.stat().st_mtime_ns
+                if seen != known:
+                    self._take_certificate()
+                    known = seen
+            except (OSError, PkiError) as error:
+                log.error("the renewed certificate cannot be taken: %s", error)
+
+    def _tell_windows(self) -> None:
+        """Whether a module may go home now, by the local time of the node."""
+        now = dt.datetime.now()
+        for module, supervisor in list(self.supervisors.items()):
+            give_back = self.cluster.module(module).give_back
+            if give_back.mode is Return.WINDOW and give_back.window is not None:
+                supervisor.send({"op": "window", "open": give_back.window.is_open(now)})
+
+    def _take_certificate(self) -> None:
+        """Further connections use the renewed certificate, here and in the workers; nothing is interrupted."""
+        for context in (self._server_context, self._client_context):
+            tls.reload(context, self.node.pki_dir)
+        for supervisor in list(self.supervisors.values()):
+            supervisor.send({"op": "reload_certificate"})
+        log.info("took the renewed certificate of %s", self.node.node)
+
+    def leave(self) -> None:
+        """The host goes down: hand every module over, or stop it, before the workers are killed."""
+        answers = [
+            threading.Thread(target=self._leave_module, args=(name, supervisor))
+            for name, supervisor in self.supervisors.items()
+        ]
+        for thread in answers:
+            thread.start()
+        for thread in answers:
+            thread.join()
+
+    @staticmethod
+    def _leave_module(module: str, supervisor: Supervisor) -> None:
+        try:
+            answer = supervisor.ask({"op": "command", "command": "stop", "arguments": {}}, LEAVE_TIMEOUT_S)
+            log.info("%s", answer["sentence"])
+        except AgentDownError as error:
+            log.warning("%s was not stopped in order: %s", module, error)
 
     def _beat_interval_s(self) -> float:
         shortest = min((module.timeout_s for module in self.cluster.modules.values()), default=10.0)

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,17 @@ def _only_one(run_dir: Path) -> Iterator[None]:
                 "Another agent already runs on this node.", "Look at `systemctl status twinhull-agent`."
             ) from None
         yield
+
+
+def host_goes_down() -> bool:
+    """Whether systemd is stopping the host (systemctl(1), is-system-running)."""
+    try:
+        done = subprocess.run(
+            ["systemctl", "is-system-running"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == "stopping"
 
 
 def notify(state: str) -> None:
@@ -70,6 +82,9 @@ def run(node_file: Path) -> int:
             threading.Thread(target=_feed_watchdog, args=(agent,), name="watchdog", daemon=True).start()
             agent.wait()
             notify("STOPPING=1")
+            if host_goes_down():
+                log.info("the host goes down: the modules are handed over")
+                agent.leave()
             agent.stop()
             log.info("the agent ends; the workers go on")
     finally:

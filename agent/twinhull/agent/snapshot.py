@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import twinhull
-
 from twinhull.config import LibvirtConfig
 
 from .anonymise import Anonymiser

@@ -40,10 +40,10 @@ def go_alone(m: Module, generation: Generation | None, why: str, level: Level = 
     host.resume_resource(m)
     if not m.leaving:
         host.go_up(m)
-    verb = "goes on alone" if was in (Mode.HOLD, Mode.PRIM, Mode.GIVING) else "starts alone"
-    if was in (Mode.SECOND, Mode.ASKING):
-        verb = "is taken over alone"
-    m.say(f"{m.name} {verb} on {m.me}: {why}.", level)
+    verb = "is taken over by" if was in (Mode.SECOND, Mode.ASKING) else "starts alone on"
+    if was in (Mode.HOLD, Mode.PRIM):
+        verb = "goes on alone on"
+    m.say(f"{m.name} {verb} {m.me}: {why}.", level)
 
 
 def give_up(m: Module, why: str) -> None:

@@ -44,10 +44,12 @@ def restart_in_place(m: Module, *, mode: StopMode, timeout_s: float) -> None:
 
 
 def may_run(m: Module) -> bool:
-    """Whether I/O is served here, so that something may run on it."""
+    """Whether I/O is served here, so that something may run on it. A PRIM that slept proves first that it is PRIM."""
+    if m.clock.draining:
+        return False
     if m.mode is Mode.ALONE:
         return True
-    return m.mode is Mode.PRIM and m.io_open and m.session is not None
+    return m.mode is Mode.PRIM and m.io_open and m.session is not None and m.leased and not m.clock.slept
 
 
 def is_off(m: Module) -> bool:

@@ -28,7 +28,8 @@ from .stream import Stage, TlsStream
 MAX_BEAT_BYTES = 1 << 18
 MIN_SILENCE_S = 0.5
 SILENT_INTERVALS = 3
-HANDSHAKE_TIMEOUT_S = 5.0
+MIN_HANDSHAKE_S = 1.0
+MAX_HANDSHAKE_S = 5.0
 _MAGIC = b"TB"
 _VERSION = 1
 _HEADER = struct.Struct("!2sBBIQQQ")
@@ -115,6 +116,7 @@ class _Link:
         self.codec = BeatCodec()
         self.began_s = 0.0
         self.retry_s = 0.0
+        self.handshake_s = MIN_HANDSHAKE_S
         self.connection_heard_s: float | None = None
         self.heard_s: float | None = None
         self.heard_counter = 0
@@ -335,7 +337,10 @@ class Heartbeats:
         if stream is not None:
             since_s = now_s - (link.began_s if link.connection_heard_s is None else link.connection_heard_s)
             shaking = stream.stage is Stage.HANDSHAKE
-            if since_s > (HANDSHAKE_TIMEOUT_S if shaking else self._silence_s):
+            if since_s > (link.handshake_s if shaking else self._silence_s):
+                # Longer next time: the network works, the hosts are slow. A cut network begins anew, with patience
+                # for no packet that TCP would repeat only after seconds.
+                link.handshake_s = min(2 * link.handshake_s, MAX_HANDSHAKE_S) if shaking else MIN_HANDSHAKE_S
                 self._drop(link, f"nothing heard for {since_s:.1f} s")
         if link.stream is None and self._connects and now_s >= link.retry_s:
             self._connect(link, now_s)

@@ -20,10 +20,11 @@ from ..core.frames import Buffer
 from ..errors import AuthenticationError, PeerUnreachableError, TransportError
 from .tls import PeerIdentity, Role, peer_identity, require_peer
 
-RECEIVE_BYTES = 1 << 20
+RECEIVE_BYTES = 1 << 18
 RECORD_BYTES = 1 << 14
 SOCKET_BUFFER_BYTES = 4 << 20
 USER_TIMEOUT_S = 30.0
+_KEPT_BUFFERS = 4
 _IP_FREEBIND = 15
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
@@ -149,7 +150,7 @@ class TlsStream:
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
         self._blocked = not server_side
-        self._buffer = bytearray(RECEIVE_BYTES + RECORD_BYTES)
+        self._buffers: list[bytearray] = []
         self._end: TransportError | None = None
         self._address = address
         self.stage = Stage.HANDSHAKE if server_side else Stage.CONNECTING
@@ -306,13 +307,17 @@ class TlsStream:
         return _EMPTY
 
     def _unshared_buffer(self) -> bytearray:
-        try:
-            # Changing the size is refused while anyone holds a view: a frame that waits for its disk, say.
-            self._buffer.pop()
-            self._buffer.append(0)
-        except BufferError:
-            self._buffer = bytearray(RECEIVE_BYTES + RECORD_BYTES)
-        return self._buffer
+        """A buffer of which nobody holds a view (a frame that waits for its disk, say)."""
+        for buffer in self._buffers:
+            with contextlib.suppress(BufferError):  # changing the size is refused while a view exists
+                buffer.pop()
+                buffer.append(0)
+                return buffer
+        fresh = bytearray(RECEIVE_BYTES + RECORD_BYTES)
+        if len(self._buffers) == _KEPT_BUFFERS:
+            self._buffers.pop(0)
+        self._buffers.append(fresh)
+        return fresh
 
     def send(self, buffers: Iterable[Buffer]) -> None:
         """Encrypt and write now what the network takes; keep the rest (as a copy) for `flush`.

@@ -269,6 +269,12 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         now_s=boot_clock_s(),
         marks=mirror.has_marks,
     )
+    stream = stream_settings(node, cluster, module)
+
+    def renew() -> None:
+        for context in (stream.server_context, stream.client_context):
+            tls.reload(context, node.pki_dir)
+
     audit = logs.AuditLog(node.log_dir, node.node)
 
     def space() -> Mapping[str, Any]:
@@ -286,7 +292,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         mirror=mirror,
         volume=volume,
         space=space,
-        stream=stream_settings(node, cluster, module),
+        stream=stream,
         host=HostParts(
             make_export=lambda: FuseExport(
                 export_directory(node, name), volume.size_bytes, export_name(cluster, node, name)
@@ -300,6 +306,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         make_checkers=lambda failed: make_checkers(module, node, failed),
         witness=AskedWitness(node, cluster, name),
         link_path=node.run_dir / "workers" / f"{name}.sock",
+        renew=renew,
         log=log,
         audit=lambda sentence: audit.write("operator", sentence, name),
     )

@@ -22,6 +22,7 @@ from twinhull.core.mirror import MirrorProtocolError
 from twinhull.core.pulse import HeartbeatOut
 from twinhull.errors import ProtocolError, TransportError
 from twinhull.transport.frames import Keepalive
+from twinhull.transport.listener import Listener, Refusals
 from twinhull.transport.protocol import (
     Closed,
     FrameReceived,
@@ -30,7 +31,6 @@ from twinhull.transport.protocol import (
     Opened,
     StreamProtocol,
 )
-from twinhull.transport.listener import Listener, Refusals
 from twinhull.transport.stream import TlsStream, connect_nonblocking
 
 from .loop import Loop, Timer

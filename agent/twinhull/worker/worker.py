@@ -23,6 +23,7 @@ from twinhull.core.messages import MessageError, decode, encode
 from twinhull.core.mirror import Mirror
 from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
+from twinhull.errors import TwinhullError
 
 from .commands import Commands
 from .disk import Disk, Volume
@@ -72,6 +73,7 @@ class Parts:
     make_checkers: Callable[[Callable[[str, str, str], None]], Checkers]
     witness: Witness
     link_path: Path
+    renew: Callable[[], None]
     log: Log
     audit: Callable[[str], None]
 
@@ -91,6 +93,7 @@ class Worker:
         self._log = parts.log
         self._audit = parts.audit
         self._clock = clock
+        self._renew = parts.renew
         self._space = parts.space
         self._space_seen: Mapping[str, Any] = {}
         self._events: deque[events.Event] = deque()
@@ -361,8 +364,16 @@ class Worker:
             self._told(message)
         elif op == "window":
             self.event(events.WindowOpen(bool(message["open"])))
+        elif op == "reload_certificate":
+            self._reload_certificate()
         elif op == "end":
             self.end()
+
+    def _reload_certificate(self) -> None:
+        try:
+            self._renew()
+        except TwinhullError as error:
+            self._log.error("the renewed certificate cannot be taken: %s", error)
 
     def _told(self, message: Mapping[str, Any]) -> None:
         try:

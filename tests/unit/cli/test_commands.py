@@ -1,0 +1,269 @@
+"""Commands ask the agent for the right thing, say what came of it, and confirm what is dangerous."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.conftest import Console
+from tests.unit.cli.fake_agent import done, under_way
+
+from twinhull import errors
+from twinhull.cli import exit_codes
+from twinhull.cli.main import main
+from twinhull.cli.parser import build_parser
+from twinhull.errors import AgentDownError, PeerUnreachableError, TwinhullError
+from twinhull.transport.control import RemoteError
+
+PLAIN = {"as_primary": False, "forced": False, "mode": None}
+
+
+def facts(console: Console) -> tuple[str, dict[str, object]]:
+    (deed,) = console.agent.deeds()
+    method, arguments = deed
+    assert arguments.pop("by")
+    return method, arguments
+
+
+@pytest.mark.parametrize(
+    ("argv", "command", "differs"),
+    [
+        (["start", "VM1"], "start", {}),
+        (["stop", "VM1"], "stop", {}),
+        (["restart", "VM1"], "restart", {}),
+        (["stopstart", "VM1"], "stopstart", {}),
+        (["swap", "VM1"], "swap", {}),
+        (["swap", "VM1", "--mode", "save"], "swap", {"mode": "save"}),
+        (["swap", "VM1", "--abandon"], "abandon", {}),
+        (["checker", "suspend", "VM1"], "checker-suspend", {}),
+        (["checker", "resume", "VM1"], "checker-resume", {}),
+    ],
+)
+def test_a_command_on_a_module_waits_for_its_end(
+    console: Console, argv: list[str], command: str, differs: dict[str, object]
+) -> None:
+    console.agent.job_answers = [under_way(), done("Module VM1: done.")]
+    assert console.run(*argv) == 0
+    assert facts(console) == ("command", {"module": "VM1", "command": command, **PLAIN, **differs})
+    assert console.out == "Module VM1: done.\n"
+    assert console.agent.closed == len(console.targets)
+
+
+def test_the_other_nodes_agent_is_asked_when_it_is_named(console: Console) -> None:
+    assert console.run("--node", "b", "stop", "VM1", "--no-wait") == 0
+    assert console.run("stop", "VM1", "--no-wait", "--node", "b") == 0
+    assert console.targets == ["b", "b"]
+    assert console.run("status", "--node", "z") == 2
+    assert "There is no node 'z' in cluster site-042." in console.err
+
+
+def test_without_waiting_the_job_is_named(console: Console) -> None:
+    assert console.run("swap", "VM1", "--no-wait") == 0
+    assert console.out == "Started as job 17; wait for it with: twinhull job 17\n"
+    assert console.run("job", "17") == 0
+    assert console.out == "It is done.\n"
+    assert console.run("job", "17", "--no-wait") == 0
+    assert console.out == "Job 17: done. It is done.\n"
+
+
+def test_a_job_that_fails_says_why_and_has_an_exit_code(console: Console) -> None:
+    console.agent.job_answers = [done("The guest did not stop; it runs on.", ok=False)]
+    assert console.run("swap", "VM1") == 1
+    assert (console.out, console.err) == ("", "Not done: The guest did not stop; it runs on.\n")
+    console.agent.job_answers = [done("The VM is not defined.", ok=False, exit_code=7)]
+    assert console.run("start", "VM1", "--json") == 7
+    assert json.loads(console.out) == {
+        "job": "17", "ok": False, "sentence": "The VM is not defined.", "exit_code": 7
+    }  # fmt: skip
+
+
+def test_a_person_sees_progress(console: Console) -> None:
+    console.interactive = True
+    progress = {"done_bytes": 1 << 30, "total_bytes": 4 << 30, "rate_bytes_s": 100 << 20, "eta_s": 31}
+    console.agent.job_answers = [under_way("copying", **progress), done()]
+    assert console.run("protect", "VM1", "--domain", "web") == 0
+    assert "copying: 25 %, 3 GiB of 4 GiB left, 100 MiB/s, 31 s to go" in console.err
+
+
+def test_ctrl_c_says_that_the_work_goes_on(console: Console) -> None:
+    console.agent.job_answers = [under_way()]
+    console.pauses = 2
+    assert console.run("swap", "VM1") == exit_codes.INTERRUPTED
+    assert console.err == (
+        "You stopped waiting; job 17 goes on in the agent. "
+        "Look with: twinhull status; wait again with: twinhull job 17\n"
+    )
+
+
+def test_an_agent_that_restarts_is_waited_for(console: Console) -> None:
+    lost = PeerUnreachableError("The connection broke.")
+    console.agent.job_answers = [under_way(), lost, AgentDownError("Nobody there."), done()]
+    assert console.run("swap", "VM1") == 0
+    assert len(console.targets) == 4
+    console.agent.job_answers = [lost]
+    assert console.run("swap", "VM1") == 4
+
+
+def test_what_the_agent_refuses_is_not_tried_again(console: Console) -> None:
+    console.agent.job_answers = [RemoteError("There is no such job.", "See status.", 2)]
+    assert console.run("job", "17") == 2
+    assert len(console.agent.asked) == 1
+    assert console.err == "twinhull: There is no such job.\nSee status.\n"
+
+
+def test_a_module_that_is_not_there_is_refused_without_asking_anybody(console: Console) -> None:
+    assert console.run("swap", "VM7") == 2
+    assert "There is no module 'VM7' in cluster site-042." in console.err
+    assert console.agent.asked == []
+
+
+DANGEROUS = (
+    ["start", "VM1", "--as-primary"],
+    ["stop", "VM1", "--forced"],
+    ["protect", "VM1"],
+    ["unprotect", "VM1"],
+)
+
+
+@pytest.mark.parametrize("argv", DANGEROUS)
+def test_what_is_dangerous_shows_what_would_be_lost_and_has_the_name_typed(
+    console: Console, argv: list[str]
+) -> None:
+    console.agent.danger_lines = ["3 MiB that only node b holds are lost."]
+    console.interactive = True
+    console.typed = ["vm1"]
+    assert console.run(*argv) == 2
+    assert "3 MiB that only node b holds are lost." in console.err
+    assert "The name typed is not 'VM1'." in console.err
+    assert [method for method, _ in console.agent.asked] == ["danger"]
+    console.typed = ["VM1"]
+    assert console.run(*argv) == 0
+
+
+@pytest.mark.parametrize("argv", DANGEROUS)
+def test_a_script_confirms_by_naming_the_module(console: Console, argv: list[str]) -> None:
+    console.agent.danger_lines = ["It is dangerous."]
+    assert console.run(*argv) == 2
+    assert "in a script, confirm with: --yes VM1" in console.err
+    assert console.run(*argv, "--yes", "VM2") == 2
+    assert "--yes names 'VM2', but the module is 'VM1'." in console.err
+    assert {method for method, _ in console.agent.asked} == {"danger"}
+    assert console.run(*argv, "--yes", "VM1") == 0
+
+
+def test_an_override_is_confirmed_even_if_the_agent_sees_no_danger(console: Console) -> None:
+    assert console.run("start", "VM1", "--as-primary") == 2
+    assert "Module VM1 starts from this node's data, whatever the other node holds." in console.err
+    assert console.run("start", "VM1", "--as-primary", "--yes", "VM1") == 0
+    assert console.agent.deeds()[-1][1]["as_primary"] is True
+
+
+def test_a_forced_stop_and_a_protection_without_danger_ask_nothing(console: Console) -> None:
+    assert console.run("stop", "VM1", "--forced") == 0
+    assert console.run("protect", "VM1", "--domain", "web", "--stop-vm") == 0
+    arguments = console.agent.deeds()[-1][1]
+    assert (arguments["domain"], arguments["stop_vm"]) == ("web", True)
+
+
+def test_a_wrong_name_is_refused_also_where_none_is_needed(console: Console) -> None:
+    assert console.run("start", "VM1", "--yes", "VM2") == 2
+    assert console.agent.asked == []
+
+
+def test_unprotect_names_its_target(console: Console) -> None:
+    assert console.run("unprotect", "VM1", "--target", "/var/lib/libvirt/images", "--yes", "VM1") == 0
+    assert console.agent.deeds()[-1][1]["target"] == "/var/lib/libvirt/images"
+
+
+def test_an_agent_that_is_down_is_said_with_what_to_do(console: Console) -> None:
+    remedy = "Look with: systemctl status twinhull-agent; start it with: systemctl start twinhull-agent"
+    console.agent.down = AgentDownError("No agent answers on node a.", remedy)
+    assert console.run("status") == 9
+    assert console.err == f"twinhull: No agent answers on node a.\n{remedy}\n"
+    assert console.run("status", "--json") == 9
+    assert json.loads(console.out) == {
+        "ok": False, "error": "No agent answers on node a.", "remedy": remedy, "exit_code": 9
+    }  # fmt: skip
+
+
+def line(second: int, text: str, level: str = "INFO", module: str | None = "VM1") -> dict[str, object]:
+    time = f"2026-11-22T17:{second:02}:00.000+00:00"
+    return {"time": time, "level": level, "node": "a", "module": module, "text": text}
+
+
+def test_logs_are_shown_followed_and_filtered(console: Console) -> None:
+    console.agent.log_pages = [[line(1, "one\x1b[2J"), line(40, "two", "ERROR", None)], [line(50, "three")]]
+    assert console.run("logs", "VM1") == 0
+    assert [row.split(" ", 2)[2] for row in console.out.splitlines()] == [
+        "INFO    a/VM1: one [2J",
+        "ERROR   a: two",
+    ]
+    assert console.run("logs", "--follow", "--since", "30 min") == 0
+    assert [row.rsplit(" ", 1)[1] for row in console.out.splitlines()] == ["two", "three"]
+    assert console.run("logs", "--level", "WARNING", "--json") == 0
+    assert json.loads(console.out)["text"] == "two"
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], "the following arguments are required: COMMAND."),
+        (["statsu"], "'statsu' is not known here: did you mean 'status'?"),
+        (["checker", "pause", "VM1"], "checker: 'pause' is not known here: use one of: suspend, resume."),
+        (["swap"], "swap: the following arguments are required: MODULE."),
+        (["swap", "VM1", "--mode", "svae"], "swap: 'svae' is not known here: did you mean 'save'?"),
+        (["start", "VM1", "--as-prim"], "unrecognized arguments: --as-prim."),
+        (["logs", "-n", "0"], "logs: argument -n/--lines: '0' is no whole number from 1 to 100000."),
+        (["logs", "--since", "soon"], "logs: argument --since: 'soon' is no duration: write seconds ('10')"),
+    ],
+)
+def test_misuse_says_what_was_meant_and_changes_nothing(
+    console: Console, argv: list[str], expected: str
+) -> None:
+    assert console.run(*argv) == 2
+    assert console.err.startswith(f"twinhull: {expected}")
+    assert "--help" in console.err
+    assert console.agent.asked == []
+
+
+def every_command(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [path]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                found += every_command(below, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", every_command(build_parser()), ids=" ".join)
+def test_every_command_has_help_with_examples_that_parse(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == 0
+    text = capsys.readouterr().out
+    examples = [row.strip() for row in text[text.index("examples:") :].splitlines()[1:]]
+    assert examples
+    for example in examples:
+        words = example.replace("'", "").replace("2 h", "2h").split("&&")[0].split(">")[0].split()
+        assert build_parser().parse_args(words[1:]).run
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("twinhull ")
+
+
+def subclasses(root: type[TwinhullError]) -> list[type[TwinhullError]]:
+    return [root, *(deep for below in root.__subclasses__() for deep in subclasses(below))]
+
+
+def test_every_error_has_an_exit_code_that_is_listed(console: Console) -> None:
+    assert console.run("exit-codes", "--json") == 0
+    listed = {int(code) for code in json.loads(console.out)}
+    ours = [kind for kind in subclasses(TwinhullError) if kind.__module__ == errors.__name__]
+    assert {kind.exit_code for kind in ours} <= listed
+    documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    for code, meaning in exit_codes.EXIT_CODES.items():
+        assert f"| {code} | {meaning} |" in documented
