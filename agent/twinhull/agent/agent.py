@@ -157,10 +157,14 @@ class Agent:
 
     def renew_stopped_worker(self, module: str) -> None:
         """Have a changed configuration take effect: a worker that runs nothing is replaced now, another later."""
-        view = self.supervisors[module].view
-        if view is None or view["state"] != "STOP":
+        supervisor = self.supervisors.get(module)
+        if supervisor is None:
+            self._stale.discard(module)
+            return
+        if supervisor.view is None or supervisor.view["state"] != "STOP":
             self._stale.add(module)
             return
+        self._stale.discard(module)
         self.unwatch_module(module)
         self.watch_module(module)
 
@@ -233,6 +237,8 @@ class Agent:
         known = certificate.stat().st_mtime_ns
         while not self._ended.wait(LOOK_AFTER_S):
             self._tell_windows()
+            for module in list(self._stale):
+                self.renew_stopped_worker(module)
             try:
                 seen = certificate.stat().st_mtime_ns
                 if seen != known:

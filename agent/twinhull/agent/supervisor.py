@@ -136,6 +136,8 @@ class Supervisor:
             try:
                 self._socket.sendall(data)
             except OSError:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)  # a message may have gone half-way
                 return False
             return True
 

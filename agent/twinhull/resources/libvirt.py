@@ -105,6 +105,8 @@ class LibvirtResource:
         self._pause = pause
         self._emulator: Process | None = None
         self._runs_until_s = -math.inf
+        self._kept: str | None = None  # the definition in the folder since this object started the VM
+        self._complaint = ""
 
     @property
     def definition_path(self) -> Path:
@@ -142,7 +144,8 @@ class LibvirtResource:
             raise
         found = self._emulators()
         self._emulator = found[0] if found else None
-        self._keep_definition()
+        self._kept = self._definition_text()
+        self._watch_definition()
 
     def _own_definition(self) -> libvirt_xml.Definition:
         definition = libvirt_xml.parse_definition(self._definition_text())
@@ -210,7 +213,7 @@ class LibvirtResource:
             raise self._error(f"there is no way to stop a VM that is called {mode}", "Use stop, save or off.")
         if self._is_off():
             return False
-        self._keep_definition()
+        self._watch_definition()
         if mode == "save":
             return self._save(timeout_s)
         self._shut_down(timeout_s)
@@ -370,9 +373,10 @@ class LibvirtResource:
         self._try(self._virsh.resume(self._domain), "does not go on")
 
     def state(self) -> ResourceState:
-        """What the host says; never touches the folder. UNKNOWN when nothing can be said for sure.
+        """What the host says. UNKNOWN when nothing can be said for sure.
 
-        Cheap enough for every second: libvirt is asked when the process is gone, and else now and then.
+        Cheap enough for every second: libvirt is asked when the process is gone, and else now and then. Then
+        the definition is looked at too, and written to the folder if somebody changed it.
         """
         known = self._emulator
         alive = known is not None and self._table.alive(known) is not None
@@ -380,6 +384,7 @@ class LibvirtResource:
             return ResourceState.RUNNING
         state = self.describe().state
         if state is ResourceState.RUNNING:
+            self._watch_definition()
             self._runs_until_s = self._clock() + self._timings.look_s
         return state
 
@@ -421,31 +426,39 @@ class LibvirtResource:
     def keep_definition(self) -> bool:
         """Write libvirt's present definition into the folder if it changed (an edit, a snapshot's overlay).
 
-        Call it now and then while the VM runs and its I/O is served. Returns whether anything was written.
-        Raises ResourceError when the VM now needs what does not lie in the folder: the other node could not
-        start it as it is.
+        `state` does it now and then while the VM runs; the folder is touched only for a change. Returns
+        whether anything was written. Raises ResourceError when the VM now needs what does not lie in the
+        folder: the other node could not start it as it is.
         """
         text = self._do(
             self._virsh.definition(self._domain), self._timings.command_s, "its definition cannot be read"
         )
+        if text == self._kept:
+            return False
         if wrong := libvirt_xml.outside(libvirt_xml.parse_definition(text), self._folder):
             raise self._error(
                 f"the VM {self._domain} was changed and is no longer wholly in its folder: {'; '.join(wrong)}",
                 "Undo the change or move what is named into the folder: the other node cannot start it so.",
             )
         try:
-            if self.definition_path.read_text(encoding="utf-8") == text:
-                return False
             write_durably(self.definition_path, text)
         except OSError as error:
             raise self._error(f"the VM's definition cannot be written: {error}") from error
+        self._kept = text
         return True
 
-    def _keep_definition(self) -> None:
+    def _watch_definition(self) -> None:
+        """Keep the definition of a VM that this object started; a complaint is logged once."""
+        if self._kept is None:
+            return
+        complaint_now = ""
         try:
             self.keep_definition()
         except ResourceError as error:
-            self._log(str(error))
+            complaint_now = str(error)
+        if complaint_now and complaint_now != self._complaint:
+            self._log(complaint_now)
+        self._complaint = complaint_now
 
     # ---- the host ------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class ScriptsResource:
             self._log(f"Processes of an earlier start are turned off first: {_names(left)}.")
             self.force_off()
         run = secrets.token_hex(16)
-        write_durably(self._record, json.dumps({"run": run}))
+        self._write({"run": run})
         try:
             if self._settings.process:
                 self._launch(run)
@@ -119,8 +119,7 @@ class ScriptsResource:
         leader = self._table.get(process.pid)
         self._log(f"Started {self._settings.start[0]} as process {process.pid}.")
         ticks = 0 if leader is None else leader.start_ticks
-        text = json.dumps({"run": run, "pid": process.pid, "start_ticks": ticks})
-        write_durably(self._record, text)
+        self._write({"run": run, "pid": process.pid, "start_ticks": ticks})
         threading.Thread(
             target=self._supervise, args=(process,), name=f"application-{self._module}", daemon=True
         ).start()
@@ -308,6 +307,13 @@ class ScriptsResource:
         except ValueError as error:
             raise self._error(f"the record {self._record} cannot be read: {error}", "Remove it.") from error
         return {key: str(value) for key, value in record.items()}
+
+    def _write(self, record: Mapping[str, object]) -> None:
+        try:
+            self._record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_durably(self._record, json.dumps(record))
+        except OSError as error:
+            raise self._error(f"the record {self._record} cannot be written: {error}") from error
 
     def _started(self) -> bool:
         return self._record.exists()

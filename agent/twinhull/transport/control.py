@@ -8,25 +8,16 @@ do not see what TLS has already decrypted.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import selectors
-import socket
 import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
-
-from rpyc.core import brine, consts
-from rpyc.core.channel import Channel
-from rpyc.core.protocol import Connection
-from rpyc.core.service import VoidService
-from rpyc.core.stream import Stream
 
 from ..errors import (
     AuthenticationError,
@@ -36,11 +27,9 @@ from ..errors import (
     TwinhullError,
 )
 from .listener import Listener, Log
+from .rpyc_narrow import CALL, BoundedChannel, NarrowConnection, TlsRpycStream
 from .stream import Address, TlsStream
 from .tls import Role
-
-CALL = 100
-"""The number of our only request, outside of RPyC's own."""
 
 MAX_MESSAGE_BYTES = 64 << 20
 _ALL_ROLES = frozenset(Role)
@@ -89,141 +78,6 @@ class Limits:
     handshake_timeout_s: float = 5.0
 
 
-# ---- what RPyC is allowed to do ------------------------------------------------------------------------
-
-
-class _TlsRpycStream(Stream):  # type: ignore[misc]
-    """RPyC's stream interface over a TLS socket; a side that stalls in the middle of a packet is given up."""
-
-    __slots__ = ("_sock", "io_timeout_s")
-    MAX_IO_CHUNK = 1 << 16
-
-    def __init__(self, sock: ssl.SSLSocket, io_timeout_s: float) -> None:
-        self._sock = sock
-        self.io_timeout_s = io_timeout_s
-
-    def close(self) -> None:
-        self.abort()
-        self._sock.close()
-
-    def abort(self) -> None:
-        """Wake whoever reads or writes, from any thread: it finds the end and closes."""
-        with contextlib.suppress(OSError):
-            # Not SSLSocket's own: that takes TLS away, and a reader would see the bare bytes.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    @property
-    def closed(self) -> bool:
-        return self._sock.fileno() < 0
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def poll(self, timeout: Any) -> bool:
-        """Whether something can be read within `timeout` (an `rpyc.lib.Timeout`, or seconds)."""
-        timeout_s = timeout.timeleft() if hasattr(timeout, "timeleft") else timeout
-        if self.closed:
-            raise EOFError("the connection is closed")
-        if self._sock.pending():
-            return True
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._sock, selectors.EVENT_READ)
-            return bool(selector.select(timeout_s))
-
-    def read(self, count: int) -> bytes:
-        data = bytearray(count)
-        view = memoryview(data)
-        deadline_s = time.monotonic() + self.io_timeout_s
-        while view:
-            received = self._within(deadline_s, partial(self._sock.recv_into, view))
-            if not received:
-                self.close()
-                raise EOFError("the connection was closed")
-            view = view[received:]
-        return bytes(data)
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        deadline_s = time.monotonic() + self.io_timeout_s
-        while view:
-            view = view[self._within(deadline_s, partial(self._sock.send, view)) :]
-
-    def _within(self, deadline_s: float, operation: Callable[[], int]) -> int:
-        try:
-            self._sock.settimeout(max(0.001, deadline_s - time.monotonic()))
-            return operation()
-        except OSError as error:
-            self.close()
-            raise EOFError(str(error)) from error
-
-
-class _BoundedChannel(Channel):  # type: ignore[misc]
-    """Packets of a bounded size, never compressed."""
-
-    __slots__ = ("_max_bytes",)
-
-    def __init__(self, stream: _TlsRpycStream, max_bytes: int) -> None:
-        super().__init__(stream, compress=False)
-        self._max_bytes = max_bytes
-
-    def recv(self) -> bytes:
-        length, compressed = self.FRAME_HEADER.unpack(self.stream.read(self.FRAME_HEADER.size))
-        if compressed or length > self._max_bytes:
-            self.stream.close()
-            raise EOFError(f"a packet that is compressed or too long ({length} bytes)")
-        data: bytes = self.stream.read(length + len(self.FLUSHER))
-        return data[: -len(self.FLUSHER)]
-
-    def send(self, data: bytes) -> None:
-        self.stream.write(b"".join((self.FRAME_HEADER.pack(len(data), 0), data, self.FLUSHER)))
-
-
-class _NarrowConnection(Connection):  # type: ignore[misc]
-    """An RPyC connection that knows one request, and values instead of references."""
-
-    def __init__(self, channel: _BoundedChannel, call: Callable[[str, bytes], bytes] | None) -> None:
-        self.answer = call
-        super().__init__(VoidService(), channel, _CONFIG)
-
-    @classmethod
-    def _request_handlers(cls) -> dict[int, Callable[..., bytes]]:
-        return {CALL: cls._handle_named}
-
-    def _handle_named(self, name: object, arguments: object) -> bytes:
-        if self.answer is None or type(name) is not str or type(arguments) is not bytes:
-            raise ValueError("only named methods with bytes can be called, and only on a server")
-        return self.answer(name, arguments)
-
-    def _box(self, obj: object) -> tuple[int, object]:
-        if not brine.dumpable(obj):
-            raise TypeError("only plain values travel")
-        return consts.LABEL_VALUE, obj
-
-    def _unbox(self, package: tuple[int, object]) -> object:
-        label, value = package
-        if label != consts.LABEL_VALUE:
-            raise ValueError("only plain values travel")
-        return value
-
-    def close(self) -> None:
-        """Close at once, without RPyC's farewell, which waits for an answer."""
-        if not self._closed:
-            self._cleanup(_anyway=True)
-
-
-_CONFIG = {
-    "allow_safe_attrs": False,
-    "allow_exposed_attrs": False,
-    "allow_getattr": False,
-    "allow_pickle": False,
-    "include_local_traceback": False,
-    "include_local_version": False,
-    "propagate_KeyboardInterrupt_locally": False,
-    "bind_threads": False,
-    "log_exceptions": False,
-}
-
-
 # ---- the server ----------------------------------------------------------------------------------------
 
 
@@ -258,7 +112,7 @@ class ControlServer:
         self._limits = limits or Limits()
         self._logger: Log = log or logging.getLogger(__name__)
         self._lock = threading.Lock()
-        self._connections: dict[_NarrowConnection, Caller] = {}
+        self._connections: dict[NarrowConnection, Caller] = {}
         self._threads: set[threading.Thread] = set()
         self._stopping = threading.Event()
         self._listeners: list[Listener] = []
@@ -337,15 +191,15 @@ class ControlServer:
             )
             stream.close()
             return
-        channel = _BoundedChannel(
-            _TlsRpycStream(stream.detach(), self._limits.io_timeout_s), self._limits.max_message_bytes
+        channel = BoundedChannel(
+            TlsRpycStream(stream.detach(), self._limits.io_timeout_s), self._limits.max_message_bytes
         )
-        connection = _NarrowConnection(channel, lambda name, data: self._answer(caller, name, data))
+        connection = NarrowConnection(channel, lambda name, data: self._answer(caller, name, data))
         with self._lock:
             self._connections[connection] = caller
         self._spawn(self._serve, connection, caller, name=f"control-{caller.name}")
 
-    def _serve(self, connection: _NarrowConnection, caller: Caller) -> None:
+    def _serve(self, connection: NarrowConnection, caller: Caller) -> None:
         try:
             while not self._stopping.is_set() and connection.serve(self._limits.idle_timeout_s):
                 pass
@@ -429,7 +283,7 @@ class ControlClient:
         self._names = [expected_name] if isinstance(expected_name, str) else expected_name
         self._timeout_s, self._max_message_bytes = timeout_s, max_message_bytes
         self._lock = threading.Lock()
-        self._connection: _NarrowConnection | None = None
+        self._connection: NarrowConnection | None = None
         self.node: str | None = None
         """The name of the node that answered last."""
 
@@ -508,15 +362,15 @@ class ControlClient:
         where = f"{self._address} port {self._port}"
         return f"node {self.node} at {where}" if self.node else f"the node at {where}"
 
-    def _connected(self, timeout_s: float) -> _NarrowConnection:
+    def _connected(self, timeout_s: float) -> NarrowConnection:
         # Something to read between two calls is the other side's farewell.
         if self._connection is not None and (self._connection.closed or self._connection._channel.poll(0)):
             self._drop()
         if self._connection is None:
             stream = self._handshake(timeout_s)
             self.node = stream.identity.name if stream.identity else None
-            channel = _BoundedChannel(_TlsRpycStream(stream.detach(), timeout_s), self._max_message_bytes)
-            self._connection = _NarrowConnection(channel, None)
+            channel = BoundedChannel(TlsRpycStream(stream.detach(), timeout_s), self._max_message_bytes)
+            self._connection = NarrowConnection(channel, None)
         return self._connection
 
     def _handshake(self, timeout_s: float) -> TlsStream:
