@@ -41,7 +41,7 @@ def down() -> None:
     """Remove the standing lab and every lab whose maker died."""
     sweep_stale()
     if registry.exists(standing.NAME):
-        Lab.load(standing.NAME).down()
+        standing.down()
         say("The lab is gone: no process, namespace, mount or loop device of it is left.")
     else:
         say("There is no standing lab.")

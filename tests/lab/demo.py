@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Show a VM surviving the loss of its server.")
     parser.add_argument("--build", type=Path, default=Path("build"), help="directory for caches and results")
     build = parser.parse_args().build.resolve()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     begun_s = time.monotonic()
     try:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from . import existing_vm, guest, records
 from .commands import LabError
 from .lab import Lab
-from .protected import STATUS_POLL_S, Protected
+from .protected import Protected
 from .waiting import wait_until
 
 MODULE = "VM1"
 GUEST_PROCESS = "qemu-system"
+MODULE_LOG = f"/var/log/twinhull/module-{MODULE}.log"
+TAKEN_OVER = b"is taken over by"
 BOOT_TIMEOUT_S = 90.0
 PROTECT_TIMEOUT_S = 300.0
 FAILOVER_TIMEOUT_S = 120.0
@@ -95,13 +97,13 @@ class Story:
         self.say("Installing Twinhull on both nodes: certificates, configuration, agents.")
         config = existing_vm.module(MODULE, timeout_s=self.timeout_s, preferred=self.home.name)
         self.lab.install_twinhull({MODULE: config})
+        self.lab.wait_agents()
         self.say(f"An ordinary VM runs on node {self.home.name}; its program writes records with fsync.")
         existing_vm.define(self.home, MODULE, self.built, self.reports)
         self.home.run(["virsh", "start", MODULE])
         self._wait_records(1, BOOT_TIMEOUT_S)
-        wait_until("both agents", self._agents_answer, BOOT_TIMEOUT_S, STATUS_POLL_S)
         self.say(f"twinhull protect {MODULE}: its disk moves into the mirrored folder.")
-        words = ("protect", MODULE, "--domain", MODULE, "--yes", MODULE)
+        words = ("protect", MODULE, "--domain", MODULE, "--stop-vm", "--yes", MODULE)
         self.home.twinhull(*words, timeout_s=PROTECT_TIMEOUT_S)
         before = self.reports.read().last
         self.module.wait_mirrored(self.home.name, self.other.name, SYNC_TIMEOUT_S)
@@ -114,14 +116,21 @@ class Story:
     def lose_primary(self) -> tuple[float, float]:
         """Power loss of the primary: seconds until the other acted, and until the VM's program wrote there."""
         self.say(f"Node {self.home.name} loses its power (SIGKILL to everything on it).")
+        log = self.other.path(MODULE_LOG)
+        told_bytes = log.stat().st_size
+        begun_s = time.monotonic()
         self.home.kill()
         before = self.reports.read()
-        begun_s = time.monotonic()
         back = _Clock(lambda: self._wrote_after(before))
-        wait_until("the survivor to act", self._survivor_acted, FAILOVER_TIMEOUT_S, STATUS_POLL_S)
+        wait_until(
+            f"node {self.other.name} to take over",
+            lambda: TAKEN_OVER in log.read_bytes()[told_bytes:],
+            FAILOVER_TIMEOUT_S,
+        )
         detection_s = time.monotonic() - begun_s
         self.say(f"Node {self.other.name} noticed after {detection_s:.1f} s and starts the VM.")
         recovery_s = back.join(FAILOVER_TIMEOUT_S) - begun_s
+        self.module.wait_state(self.other.name, "ALONE", None, FAILOVER_TIMEOUT_S)
         found = self.reports.read().boots[-1]
         self.say(
             f"The VM is back on node {self.other.name} after {recovery_s:.1f} s. It had told of record "
@@ -195,19 +204,6 @@ class Story:
     def _wrote_after(self, before: records.Reports) -> bool:
         now = self.reports.read()
         return len(now.boots) > len(before.boots) and now.last > before.last
-
-    def _agents_answer(self) -> bool:
-        try:
-            told = self.home.status()["nodes"]
-        except LabError:
-            return False
-        return all(told[name]["reachable"] for name in self.lab.nodes)
-
-    def _survivor_acted(self) -> bool:
-        try:
-            return bool(self.module.status(self.other.name)["state"] not in {"SECOND", "STOP"})
-        except LabError:
-            return False
 
     def _copied_bytes(self) -> int:
         """Bytes that the last resync copied, as the primary counts them."""

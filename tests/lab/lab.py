@@ -16,11 +16,14 @@ from . import install, processes, registry
 from .commands import LabError, run
 from .network import OBSERVER, Fabric
 from .node import PRIVATE_DIRECTORIES, Node, NodeState
+from .waiting import wait_until
 
 SUBNETS = {"heartbeat": "10.77.1", "replication": "10.77.2"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = ("ip", "bridge", "nft", "unshare", "nsenter", "mount", "losetup", "mkfs.ext4")
 NAME_LIMIT = 32
+AGENTS_TIMEOUT_S = 60.0
+AGENTS_POLL_S = 0.2
 
 
 class Lab:
@@ -233,6 +236,24 @@ class Lab:
         install.write_files(self, modules, cluster)
         for node in self.nodes.values():
             node.start_service("agent")
+
+    def wait_agents(self, timeout_s: float = AGENTS_TIMEOUT_S) -> None:
+        """Wait until every node that is on tells of all nodes that are on, each module with its worker.
+
+        Raises:
+            LabError: not within `timeout_s` seconds.
+        """
+        wait_until("the agents and their workers", self._agents_work, timeout_s, AGENTS_POLL_S)
+
+    def _agents_work(self) -> bool:
+        running = [node for node in self.nodes.values() if node.alive]
+        try:
+            told = [node.status()["nodes"] for node in running]
+        except (LabError, ValueError):
+            return False
+        seen = [words[node.name] for words in told for node in running]
+        workers = [module["worker"]["alive"] for node in seen for module in node["modules"].values()]
+        return all(node["reachable"] for node in seen) and all(workers)
 
     def _check_network(self, network: str) -> None:
         if network not in self.fabric.subnets:

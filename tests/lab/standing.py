@@ -30,7 +30,7 @@ The lab is up. Two nodes, a and b; a runs the VM {module}, which is not protecte
 
 Begin with:
   {root}/on a twinhull status
-  {root}/on a twinhull protect {module} --yes {module}
+  {root}/on a twinhull protect {module} --stop-vm --yes {module}
   {root}/on b twinhull status --watch
 """
 
@@ -54,6 +54,7 @@ def up(root: Path) -> Lab:
     lab = Lab(root, NAME, libvirt=True, persistent=True).up()
     try:
         lab.install_twinhull({MODULE: existing_vm.module(MODULE, timeout_s=TIMEOUT_S, preferred="a")})
+        lab.wait_agents()
         existing_vm.define(lab["a"], MODULE, built, ReportFile(lab.reports / MODULE))
         lab["a"].run(["virsh", "start", MODULE])
         write_scripts(lab.root)
@@ -62,6 +63,16 @@ def up(root: Path) -> Lab:
         raise
     say(HELP.format(module=MODULE, root=root))
     return lab
+
+
+def down() -> None:
+    """Remove the standing lab with its scripts."""
+    lab = Lab.load(NAME)
+    lab.down()
+    for word in WORDS:
+        (lab.root / word).unlink(missing_ok=True)
+    if lab.root.exists() and not any(lab.root.iterdir()):
+        lab.root.rmdir()
 
 
 def write_scripts(root: Path) -> None:

@@ -1,0 +1,81 @@
+"""The application that the lab's module runs: writes durably into the folder and tells of it outside of the node.
+
+    python -m tests.integration.failover.writer REPORTS
+
+For each number: a random slot of the table is overwritten, then the journal's next record is written, each with O_DSYNC;
+when both calls have returned, the number is told in REPORTS, which lies on no node's disk. After a start it goes on behind
+the last whole record. Lines of REPORTS: `start NODE RUN LAST BEHIND .`, `ack NUMBER SLOT RUN .`, `error RUN WORDS .`
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from . import journal
+
+PAUSE_S = 0.003
+
+
+class Writer:
+    """One run of the application."""
+
+    def __init__(self, folder: Path, reports: Path, node: str) -> None:
+        self._run = os.urandom(journal.RUN_BYTES)
+        self._node = node
+        self._reports = os.open(reports, os.O_WRONLY | os.O_APPEND)
+        flags = os.O_RDWR | os.O_CREAT | os.O_DSYNC
+        self._journal = os.open(folder / "journal", flags, 0o644)
+        self._table = os.open(folder / "table", flags, 0o644)
+
+    def tell(self, *words: object) -> None:
+        """One whole line, in one call."""
+        os.write(self._reports, (" ".join(str(word) for word in (*words, ".")) + "\n").encode("ascii"))
+
+    def run(self) -> None:
+        """Write until killed, or until the folder fails."""
+        last = 0
+        try:
+            last, behind = self._last()
+            self.tell("start", self._node, self._run.hex(), last, behind)
+            while True:
+                last += 1
+                self._write(last)
+                time.sleep(PAUSE_S)
+        except OSError as error:
+            self.tell("error", self._run.hex(), last, (error.strerror or str(error)).replace(" ", "-"))
+            raise SystemExit(1) from error
+
+    def _last(self) -> tuple[int, int]:
+        """The last whole record's number, and the bytes found behind it."""
+        size = os.fstat(self._journal).st_size
+        data = os.pread(self._journal, size, 0) if size else b""
+        last = len(journal.read_journal(data))
+        return last, size - last * journal.RECORD_BYTES
+
+    def _write(self, number: int) -> None:
+        slot = random.randrange(journal.SLOTS)
+        content = journal.make_slot(number, self._run, slot)
+        self._whole(os.pwrite(self._table, content, slot * journal.SLOT_BYTES), content)
+        found = journal.read_slot(content)
+        crc = found.crc if found else 0
+        record = journal.make_record(journal.Record(number, self._run, slot, crc))
+        self._whole(os.pwrite(self._journal, record, (number - 1) * journal.RECORD_BYTES), record)
+        self.tell("ack", number, slot, self._run.hex())
+
+    @staticmethod
+    def _whole(written: int, data: bytes) -> None:
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes were written")
+
+
+def main() -> None:
+    """Read the environment that the module's resource gives."""
+    Writer(Path(os.environ["TWINHULL_FOLDER"]), Path(sys.argv[1]), os.environ["TWINHULL_NODE"]).run()
+
+
+if __name__ == "__main__":
+    main()
