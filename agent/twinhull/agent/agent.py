@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from twinhull.errors import AgentDownError, PkiError
 from twinhull.transport import tls
 from twinhull.transport.control import ControlClient, ControlServer
 from twinhull.transport.heartbeats import Heartbeats, Network
+from twinhull.worker.loop import boot_clock_s
 from twinhull.worker.parts import clean_up_module
 
 from .desired import Wish, Wishes
@@ -81,7 +81,7 @@ class Agent:
             interval_s=self._beat_interval_s(),
             payload=self._beat_payload,
             on_beat=self._peer_beat,
-            clock=time.monotonic,
+            clock=boot_clock_s,
         )
         self._server_context = server_context
         self._client_context = client_context

@@ -169,7 +169,7 @@ class ControlServer:
         thread = threading.Thread(target=run, name=name, daemon=True)
         with self._lock:
             self._threads.add(thread)
-        thread.start()
+            thread.start()  # within the lock: `close` joins only threads that run
 
     def _accept(self, listener: Listener) -> None:
         while not self._stopping.is_set():

@@ -11,7 +11,7 @@ import itertools
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from twinhull.core import events
@@ -31,7 +31,7 @@ from twinhull.transport.protocol import (
     Opened,
     StreamProtocol,
 )
-from twinhull.transport.stream import TlsStream, connect_nonblocking
+from twinhull.transport.stream import TlsStream
 
 from .loop import Loop, Timer
 
@@ -39,6 +39,8 @@ Log = logging.LoggerAdapter[logging.Logger]
 
 OPENING_S = 5.0
 SILENT_SHARE = 0.4  # of T: a connection silent for longer is given up for another one
+KEY_BYTES = 128 << 30
+"""A connection is made anew after this much: AES-GCM keys wear out (RFC 8446 section 5.5), and nobody renews them."""
 DIAL_SHARE = 0.2  # of T: how long one attempt may take
 
 
@@ -92,9 +94,10 @@ class _Connection:
     fd: int
     protocol: StreamProtocol | None = None
     heard_s: float = 0.0
+    sent_bytes: int = 0
     opened: bool = False
     deadline: Timer | None = None
-    closed: bool = field(default=False)
+    closed: bool = False
 
 
 class PeerStream:
@@ -152,6 +155,8 @@ class PeerStream:
         live, timeout_s = self._live, self._settings.timeout_s
         if live is not None and self._clock() - live.heard_s > SILENT_SHARE * timeout_s:
             self._drop(live, f"nothing came over {live.network} for {SILENT_SHARE * timeout_s:.1f} s")
+        elif live is not None and live.sent_bytes > KEY_BYTES:
+            self.close_connection(live.number, "its keys have served their time")
         if self._settings.connects and self._live is None and not self._half_open:
             self._dial()
         for listener, path in zip(self._listeners, self._settings.paths, strict=False):
@@ -161,20 +166,20 @@ class PeerStream:
     def _dial(self) -> None:
         paths = self._settings.paths
         path = paths[self._next_path % len(paths)]
+        settings = self._settings
         try:
-            sock = connect_nonblocking(path.peer_address, self._settings.port, path.local_address)
+            stream = TlsStream.connect(
+                path.peer_address,
+                settings.port,
+                settings.client_context,
+                cluster=settings.cluster,
+                names=(settings.peer,),
+                local_address=path.local_address,
+            )
         except TransportError as error:
             self._next_path += 1
             self._log.debug("no connection over %s: %s", path.network, error)
             return
-        settings = self._settings
-        stream = TlsStream(
-            sock,
-            settings.client_context,
-            server_side=False,
-            cluster=settings.cluster,
-            names=(settings.peer,),
-        )
         self._begin(stream, path.network, min(OPENING_S, max(0.2, DIAL_SHARE * settings.timeout_s)))
 
     def _listen(self, path: Path) -> None:
@@ -214,13 +219,14 @@ class PeerStream:
             write=(lambda: self._writable(connection)) if stream.wants_write else None,
         )
 
-    def _readable(self, connection: _Connection) -> None:
+    def _readable(self, connection: _Connection, *, everything: bool = False) -> None:
         if connection.closed:
             return
         try:
             if connection.protocol is None and not self._handshake(connection):
                 return
-            self._read(connection)
+            while self._read(connection) and everything:
+                pass
         except ProtocolError as error:
             self._say_goodbye(connection)
             self._refuse(connection, str(error))
@@ -249,20 +255,22 @@ class PeerStream:
         self._watch(connection)
         return done
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: _Connection) -> bool:
+        """Handle what one look brings; whether there was anything. The selector tells of what is left."""
         protocol = connection.protocol
-        if protocol is None:
-            return
-        while not connection.closed:
-            data = connection.stream.receive()
-            if not data:
-                break
-            connection.heard_s = self._clock()
-            for event in protocol.receive_data(data):
+        if protocol is None or connection.closed:
+            return False
+        data = connection.stream.receive()
+        if not data:
+            return False
+        connection.heard_s = self._clock()
+        for event in protocol.receive_data(data):
+            if not connection.closed:  # an event before it may have ended the connection
                 self._take(connection, event)
         if not connection.closed and not connection.opened:
             connection.stream.send(protocol.data_to_send())
             self._watch(connection)
+        return True
 
     def _take(
         self,
@@ -294,7 +302,7 @@ class PeerStream:
     def read_all(self) -> None:
         """Hand over everything that has arrived."""
         if self._live is not None:
-            self._readable(self._live)
+            self._readable(self._live, everything=True)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -327,6 +335,7 @@ class PeerStream:
         buffers = live.protocol.data_to_send()
         if not buffers:
             return
+        live.sent_bytes += sum(map(len, buffers))
         try:
             live.stream.send(buffers)
         except TransportError as error:
