@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twinhull.core.identity import Relation
 from twinhull.core.record import WitnessKind
 
 from .storage import BLOCKS, Request
@@ -38,6 +39,7 @@ class Judge:
         self.split = False
         self.cut_ever = False
         self.overridden = False
+        self._power_lost_s: dict[str, float] = {}
 
     # ---- the client -------------------------------------------------------------------------------
 
@@ -60,8 +62,11 @@ class Judge:
             self.flushes += 1
             self._flushed(holders)
             return
-        for holder in holders:
+        for holder in sorted(holders):
             if self._world.nodes[holder].disk.value(request.block) < request.value:
+                if self._power_lost_s.get(holder, 0.0) >= request.since_s:
+                    self.acked.pop(request.block, None)
+                    return
                 raise PromiseBrokenError(f"write {request.value} was acknowledged, and {holder} does not hold it")
         self.acked[request.block] = Acked(request.value, holders)
 
@@ -75,8 +80,9 @@ class Judge:
 
     # ---- excuses ----------------------------------------------------------------------------------
 
-    def power_lost(self, _name: str) -> None:
+    def power_lost(self, name: str) -> None:
         """A write that some disk had not flushed yet may be lost with the power."""
+        self._power_lost_s[name] = self._world.now_s
         for block, acked in list(self.acked.items()):
             nodes = self._world.nodes
             if any(nodes[holder].disk.durable.get(block, 0) < acked.value for holder in acked.holders):
@@ -99,6 +105,11 @@ class Judge:
         if self._acks(a) and self._acks(b):
             if not self.cut_ever:
                 raise PromiseBrokenError("both nodes can acknowledge, and the network was never cut")
+            self.split = True
+        first, second = a.record.generation, b.record.generation
+        if first is not None and second is not None and first.relation(second) is Relation.DIVERGED:
+            if not self.cut_ever:
+                raise PromiseBrokenError("the histories diverged, and the network was never cut")
             self.split = True
         for node in (a, b):
             self._runs_whole(node)

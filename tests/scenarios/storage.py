@@ -196,7 +196,7 @@ class FakeMirror:
         self.quiescing = True
         if self.mode == "prim":
             self._send(("quiesce",))
-        elif self.disk.flush():
+        elif self._flush_here():
             self.quiescing = False
             self._tell(events.Quiesced())
 
@@ -391,10 +391,20 @@ class FakeMirror:
                 if request.value == frame[1]:
                     request.remote = True
         elif kind == "copy-flush done":
-            if self.disk.flush():
+            if self._flush_here():
                 self._tell(events.CopyFlushedBoth(frame[1]))
-        elif kind == "quiesce done" and self.disk.flush():
-            self.disk.marks, self.quiescing = set(), False
-            self._tell(events.Quiesced())
+        elif kind == "quiesce done":
+            if self._flush_here():
+                self.disk.marks, self.quiescing = set(), False
+                self._tell(events.Quiesced())
         elif kind == "disk-failed":
             self._tell(events.PeerDisk(frame[1]))
+
+    def _flush_here(self) -> bool:
+        if self.disk.flush():
+            return True
+        if self.disk.hung:
+            self._tell_once("local", events.LocalWriteTimeout())
+        else:
+            self._tell_once("disk", events.DiskFailed(self.disk.failed))
+        return False

@@ -120,7 +120,7 @@ def _hold(m: Module) -> None:
         _ask_or_go(m, lost.why)
         return
     answers = _answers_since(m, lost)
-    if answers and m.peer.state == "ALONE":
+    if _heard_since(m, lost) and m.peer.state == "ALONE":
         give_up(m, f"{m.other} runs the module alone meanwhile")
         return
     if answers and m.peer.state == "STOP":
@@ -158,6 +158,11 @@ def _answers_since(m: Module, lost: Lost) -> bool:
     return m.peer.echo_sent_s is not None and m.peer.echo_sent_s > lost.at_s and _heard_lately(m)
 
 
+def _heard_since(m: Module, lost: Lost) -> bool:
+    """Whether anything was heard after the session was lost: enough to give way, not to go on."""
+    return m.peer.beat_s is not None and m.peer.beat_s > lost.at_s
+
+
 def _heard_lately(m: Module) -> bool:
     return m.peer.heard_s is not None and m.now_s - m.peer.heard_s < m.timeout_s / 2
 
@@ -174,7 +179,7 @@ def _without_primary(m: Module) -> None:
         _take_over(m, lost, lost.why)
     elif _answers_since(m, lost) and m.peer.state == "STOP":
         _take_over(m, lost, f"{m.other} has stopped")
-    elif _answers_since(m, lost) and m.peer.state in ("ALONE", "WAIT", "SECOND"):
+    elif _heard_since(m, lost) and m.peer.state in ("ALONE", "WAIT", "SECOND"):
         become_wait(m, f"{lost.why}, and {m.other} is {m.peer.state} since", survivor=ready)
     elif m.silent_s >= m.second_timeout_s:
         _take_over(m, lost, f"{m.other} has been silent for {m.silent_s:.1f} s")

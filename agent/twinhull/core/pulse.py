@@ -53,6 +53,7 @@ def on_heartbeat(m: Module, event: events.Heartbeat) -> None:
         return
     peer = m.peer
     peer.counter, peer.state, peer.session, peer.heard_s = event.counter, event.state, event.session, m.now_s
+    peer.beat_s = m.now_s
     sent_s = m.sent_s.get(event.echo) if event.echo_process == m.process else None
     if sent_s is not None and event.echo >= peer.echo:
         peer.echo, peer.echo_sent_s = event.echo, sent_s

@@ -109,13 +109,21 @@ class Lost:
 
 @dataclass(slots=True)
 class Peer:
-    """What was heard of the peer's worker."""
+    """What was heard of the peer's worker.
+
+    Args:
+        process, counter: the process that lives, and its newest sign of life.
+        heard_s: when anything of it was heard; `beat_s`: when the newest sign of life was.
+        echo, echo_sent_s: our newest sign of life that it has echoed, and when we had sent that.
+        retired: earlier processes, whose late signs of life mean nothing.
+    """
 
     process: Id | None = None
     counter: int = -1
     state: str = ""
     session: Id | None = None
     heard_s: float | None = None
+    beat_s: float | None = None
     echo: int = -1
     echo_sent_s: float | None = None
     retired: list[Id] = field(default_factory=list)

@@ -230,12 +230,12 @@ class World:
 
     Args:
         seed: everything follows from it.
-        capacity: of the activity logs, extents.
+        capacities: of the activity logs, extents.
     """
 
-    def __init__(self, seed: int, capacity: int = 4) -> None:
+    def __init__(self, seed: int, capacities: tuple[int, int] = (4, 4)) -> None:
         self.rng = random.Random(seed)
-        self.nodes = (Node("a", capacity), Node("b", capacity))
+        self.nodes = (Node("a", capacities[0]), Node("b", capacities[1]))
         self.now_s = 0.0
         self.history = History()
         self.serving: int | None = None  # the node that runs the VM
@@ -442,8 +442,8 @@ class World:
 
     def after_cut(self) -> None:
         """The old session is over on both nodes."""
-        if self.after_end == "resend":
-            self.connect(resend=True)
+        if self.after_end in ("resend", "again"):
+            self.connect(resend=self.after_end == "resend")
         elif self.after_end == "alone":
             assert self.serving is not None
             self.green = False
@@ -476,8 +476,8 @@ class World:
         self.after_end = "none"
         if index != self.serving:
             if self.serving is not None and not self.alone:
-                self.nodes[index].uptodate = False
-                self.after_end = "alone"
+                self.after_end = self.rng.choice(("alone", "again"))
+                self.green = False
                 self.nodes[self.serving].mirror.hold(self.now_s)
             return
         self.serving, self.alone, self.green = None, False, False
@@ -512,7 +512,7 @@ class World:
             out.append(("cut", 0.3))
         settled = not self.ending and not self.session
         both = all(node.up for node in self.nodes)
-        if settled and self.after_end != "none" and (self.after_end != "resend" or both):
+        if settled and self.after_end != "none" and (self.after_end not in ("resend", "again") or both):
             out.append(("after", 10))
         elif settled and self.after_end == "none":
             if both and (self.serving is None or self.alone) and any(n.uptodate for n in self.nodes):

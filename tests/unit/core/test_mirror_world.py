@@ -7,9 +7,9 @@ import pytest
 from tests.unit.core.mirror_world import World
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_a_life_with_crashes_and_cuts_loses_nothing(seed: int) -> None:
-    world = World(seed)
+    world = World(seed, ((4, 4), (7, 4), (4, 7))[seed % 3])
     world.connect(resend=False)
     world.settle()
     for _ in range(900):
