@@ -83,6 +83,12 @@ class FakeResource:
             if self._state is ResourceState.PAUSED:
                 self._become(ResourceState.RUNNING)
 
+    def interrupt(self) -> None:
+        self._enter("interrupt", "interrupt")
+
+    def ended(self) -> str:
+        return "the fake died"
+
     def state(self) -> ResourceState:
         with self._changed:
             return self._state

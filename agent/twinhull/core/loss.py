@@ -68,7 +68,7 @@ def on_peer_write_timeout(m: Module, _: events.PeerWriteTimeout) -> None:
             close=False,
             pressed=True,
         )
-        m.link = Link(connection)
+        m.link = Link(connection, m.now_s)
 
 
 def on_peer_worker_dead(m: Module, event: events.PeerWorkerDead) -> None:
@@ -292,7 +292,7 @@ def on_outdate_request(m: Module, request: OutdateRequest) -> None:
     if m.session is not None:
         connection = m.session.connection
         session.lose_session(m, f"{m.other} gave the session up", close=False)
-        m.link = Link(connection)
+        m.link = Link(connection, m.now_s)
     if m.mode in (Mode.SECOND, Mode.ASKING):
         become_wait(m, f"{m.other} runs on without {m.me}")
     reason = f"{m.other} went on without {m.me}"

@@ -26,7 +26,7 @@ def on_stream_up(m: Module, event: events.StreamUp) -> None:
         lose_session(m, f"a new connection to {m.other} replaced the old one")
     elif m.link is not None:
         drop_link(m, "a new connection replaced it")
-    m.link = Link(event.connection)
+    m.link = Link(event.connection, m.now_s)
 
 
 def on_stream_down(m: Module, event: events.StreamDown) -> None:
@@ -108,9 +108,14 @@ def step(m: Module) -> None:
             drop_link(m, "the facts changed while the session began")
             return
         m.hellos += 1
+        link.since_s = m.now_s
         link.sent = facts._replace(number=m.hellos)
         m.emit(send=((link.connection, link.sent),))
-    if link.theirs is not None:
+    if link.theirs is None:
+        return
+    if link.offer is not None:
+        _accept_offer(m, link, link.offer)
+    else:
         _consider(m, link)
 
 
@@ -155,11 +160,11 @@ def on_hello(m: Module, connection: int, hello: messages.Hello) -> None:
     """The peer says (again) what it is; within a session that means that it left the session."""
     if m.session is not None:
         lose_session(m, f"{m.other} began anew", close=False)
-        m.link = Link(connection)
+        m.link = Link(connection, m.now_s)
     pulse.on_hello(m, hello)
     if m.link is not None:
-        m.link.theirs = hello
-        m.link.begin = None
+        m.link.theirs, m.link.since_s = hello, m.now_s
+        m.link.begin = m.link.offer = None
 
 
 def verdict_of(m: Module) -> Verdict | None:
@@ -179,6 +184,8 @@ def _consider(m: Module, link: Link) -> None:
             link.begin = m.new_id()
             begin = messages.Begin(link.begin, verdict.resend, link.sent.number, link.theirs.number)
             m.emit(send=((link.connection, begin),))
+        elif m.now_s >= link.since_s + m.timeout_s:
+            drop_link(m, "the session did not begin in time")
     elif verdict.kind is Kind.REPLACED:
         if verdict.mine:
             alone.give_up(m, verdict.reason)
@@ -194,15 +201,19 @@ def _consider(m: Module, link: Link) -> None:
 
 
 def on_begin(m: Module, _connection: int, begin: messages.Begin) -> None:
-    """The peer becomes PRIM. Accepted only on the newest facts of both, which give the same verdict here."""
-    link = m.link
-    if link is None or link.sent is None or link.theirs is None or not _settled(m):
+    """The peer becomes PRIM; looked at as soon as the facts are settled here."""
+    if m.link is not None:
+        m.link.offer = begin
+
+
+def _accept_offer(m: Module, link: Link, begin: messages.Begin) -> None:
+    """Accepted only on the newest facts of both, which give the same verdict here."""
+    link.offer = None
+    verdict = verdict_of(m)
+    if verdict is None or link.sent is None or link.theirs is None:
         return
     if begin.yours != link.sent.number or begin.mine != link.theirs.number:
         return
-    if _hello(m, link.sent.number) != link.sent:
-        return
-    verdict = decide(link.sent, link.theirs, me=m.me, peer=m.other)
     if verdict.kind is not Kind.SESSION or verdict.mine or verdict.resend != begin.resend:
         drop_link(m, f"{m.other} began a session that the facts do not allow")
         return

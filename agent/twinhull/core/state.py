@@ -15,7 +15,7 @@ from typing import Any
 from . import actions
 from .actions import Action, Batch, Level
 from .identity import Generation, Id
-from .messages import Hello, Message, OutdateRequest
+from .messages import Begin, Hello, Message, OutdateRequest
 from .record import Record, WitnessKind
 from .settings import ModuleSettings, StopMode
 
@@ -134,12 +134,21 @@ class Peer:
 
 @dataclass(slots=True)
 class Link:
-    """The connection without a session: what was said on it."""
+    """The connection without a session: what was said on it.
+
+    Args:
+        sent, theirs: the newest hello of each side; `since_s`: when the newest of both was said.
+        begin: the session that this node has proposed.
+        offer: a Begin of the peer that waits until the facts are settled here.
+        verdict: what was said to people about it.
+    """
 
     connection: int
+    since_s: float
     sent: Hello | None = None
     theirs: Hello | None = None
     begin: Id | None = None
+    offer: Begin | None = None
     verdict: str = ""
 
 

@@ -53,8 +53,17 @@ class Resource(Protocol):
     def resume(self) -> None:
         """Let it go on (best effort)."""
 
+    def interrupt(self) -> None:
+        """Make a `stop` that waits for its guest give up: it raises ResourceError and the resource runs on.
+
+        From any thread; does nothing where nobody waits, and for what cannot be asked to go on.
+        """
+
     def state(self) -> ResourceState:
         """What the host says."""
+
+    def ended(self) -> str:
+        """Why it is off, in words for people, after `state` said so."""
 
     def check_host(self) -> list[Finding]:
         """What this host lacks to run it, in words."""

@@ -402,6 +402,10 @@ class LibvirtResource:
             return DomainState(ResourceState.OFF, "libvirt does not answer; its process is gone")
         return DomainState(ResourceState.UNKNOWN, "libvirt does not answer")
 
+    def ended(self) -> str:
+        """Why it is off: shut down from inside, crashed, destroyed by somebody, ..."""
+        return self.describe().reason
+
     def check_host(self) -> list[Finding]:
         """What this node lacks to run the VM, by the definition in the folder."""
         try:

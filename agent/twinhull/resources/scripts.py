@@ -85,6 +85,7 @@ class ScriptsResource:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
+        self._ended = ""
         self._module = module
         self._node = node
         self._folder = folder
@@ -126,6 +127,7 @@ class ScriptsResource:
 
     def _supervise(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
+        self._ended = f"its process ended: {_ending(code)}"
         self._log(f"The application of module {self._module} ended ({_ending(code)}).")
 
     def stop(self, *, mode: str, timeout_s: float) -> bool:
@@ -194,6 +196,13 @@ class ScriptsResource:
         """SIGCONT to every process of the application."""
         for process in self._left():
             self._table.kill(process, timeout_s=0, number=signal.SIGCONT)
+
+    def interrupt(self) -> None:
+        """Nothing: a stop script that has begun is not called back."""
+
+    def ended(self) -> str:
+        """How its process ended, where that was seen."""
+        return self._ended or "its processes are gone"
 
     def state(self) -> ResourceState:
         """By the process where it is supervised, else by the check command, else by its processes."""

@@ -190,6 +190,10 @@ class Host:
         else:
             self._lane.submit(lambda: self._resource.stop(mode=mode.value, timeout_s=timeout_s), done)
 
+    def interrupt(self) -> None:
+        """Have a stop that waits for its guest give up -> ResourceStopFailed."""
+        self._force_lane.submit(self._resource.interrupt, self._logged)
+
     def suspend(self) -> None:
         """Pause the resource, best effort."""
         self._force_lane.submit(self._resource.suspend, self._logged)
@@ -216,15 +220,20 @@ class Host:
         """Look now and then whether the resource still runs, and tell when it died."""
 
         def look() -> None:
-            self._watch_lane.submit(self._resource.state, seen)
+            self._watch_lane.submit(self._how_it_ended, seen)
 
-        def seen(outcome: Outcome[ResourceState]) -> None:
+        def seen(outcome: Outcome[str | None]) -> None:
             if epoch != self._epoch:
                 return
-            if outcome.error is None and outcome.value() in (ResourceState.OFF, ResourceState.ABSENT):
+            if outcome.error is None and (reason := outcome.value()) is not None:
                 self._next_epoch()
-                self._tell(events.ResourceDied("the host says that it does not run any more", clean=True))
+                self._tell(events.ResourceDied(reason))
                 return
             self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)
 
         self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)
+
+    def _how_it_ended(self) -> str | None:
+        if self._resource.state() in (ResourceState.OFF, ResourceState.ABSENT):
+            return self._resource.ended()
+        return None

@@ -294,7 +294,7 @@ class Worker:
                 {"op": "tell_peer", "message": encode(a.message).decode()}
             ),
             actions.Say: self._say,
-            actions.Reply: lambda a: self._commands.replied(a.command, a.ok, a.sentence),
+            actions.Reply: self._reply,
         }
 
     def _begin_session(self, action: actions.BeginSession) -> None:
@@ -327,6 +327,11 @@ class Worker:
                 else events.WitnessAnswer(action.question, False, str(outcome.error))
             ),
         )
+
+    def _reply(self, action: actions.Reply) -> None:
+        if action.command == "abandon" and action.ok:
+            self._host.interrupt()
+        self._commands.replied(action.command, action.ok, action.sentence)
 
     def _say(self, action: actions.Say) -> None:
         self._log.log(LEVELS[action.level], "%s", action.sentence)

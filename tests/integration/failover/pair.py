@@ -27,6 +27,7 @@ PATIENCE_S = 45.0
 WORKER = "twinhull.worker.main"
 WRITER = "failover.writer"
 ENOUGH_RECORDS = 20
+REFUSALS = ("which cannot be reached and may hold newer data", "is not uptodate (")
 SLOW_RATE = "60mbit"
 
 
@@ -147,6 +148,42 @@ class Pair:
         except LabError as error:
             raise LabError(f"{error}\n{self.watch.story()}") from error
 
+    def wait_refusing(self, node: Node) -> None:
+        """Wait until the node has concluded that it may not run the module without the other one."""
+        self.wait(
+            f"node {node.name} to say that it may not run",
+            lambda watch: any(words in self.waiting_for(node) for words in REFUSALS),
+        )
+        assert self.watch.now(node.name).state == "WAIT", self.watch.story()
+        assert not self.watch.mounted(node.name), self.watch.story()
+
+    def waiting_for(self, node: Node) -> str:
+        """Whom the module waits for on the node; empty while nobody can tell."""
+        words = self.watch.now(node.name).words
+        return str(words["waiting_for"] or "") if words else ""
+
+    def wait_one_writing(self) -> Node:
+        """Wait until the writer writes on exactly one node; that node."""
+        self.wait(
+            "one node to run the module",
+            lambda watch: (
+                [watch.now(name).state in ("PRIM", "ALONE") for name in self.lab.nodes].count(True) == 1
+            ),
+        )
+        node = self.primary
+        self.wait_writing(node)
+        return node
+
+    def wait_copying(self, target: Node) -> None:
+        """Wait until the node is in the middle of a resync. Raises LabError."""
+
+        def copying(watch: Watch) -> bool:
+            look, source = watch.now(target.name), watch.now(self.other(target).name)
+            sync = (source.words or {}).get("sync")
+            return look.label == "SECOND orange" and bool(sync) and sync["copied_bytes"] > 0
+
+        self.wait(f"node {target.name} to be resynchronised", copying)
+
     # -- commands ------------------------------------------------------------------------------
 
     def call(self, node: Node, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -206,21 +243,15 @@ class Pair:
             yield
         self.say(f"SIGCONT on node {node.name}")
 
-    @contextlib.contextmanager
-    def slow_network(self) -> Iterator[None]:
-        """Every node sends slowly, so that a resync takes a while."""
-        shaped = [node for node in self.lab.nodes.values() if node.alive]
-        for node in shaped:
-            for network in self.lab.fabric.subnets:
+    def slow_down(self) -> None:
+        """Every node that runs sends slowly from now on, so that a resync takes a while."""
+        for node in self.lab.nodes.values():
+            for network in self.lab.fabric.subnets if node.alive else ():
                 words = ["tc", "qdisc", "replace", "dev", network, "root", "tbf", "rate", SLOW_RATE]
                 node.run([*words, "burst", "64kb", "latency", "100ms"])
-        try:
-            yield
-        finally:
-            self.full_speed()
 
     def full_speed(self) -> None:
-        """Undo `slow_network`."""
+        """Undo `slow_down`."""
         for node in self.lab.nodes.values():
             for network in self.lab.fabric.subnets:
                 if node.alive:

@@ -4,13 +4,14 @@
 
 For each number: a random slot of the table is overwritten, then the journal's next record is written, each with O_DSYNC;
 when both calls have returned, the number is told in REPORTS, which lies on no node's disk. After a start it goes on behind
-the last whole record. Lines of REPORTS: `start NODE RUN LAST BEHIND .`, `ack NUMBER SLOT RUN .`, `error RUN WORDS .`
+the last whole record; asked to end (SIGTERM), it writes on for a moment, as a guest that shuts down does. Lines of REPORTS: `start NODE RUN LAST BEHIND .`, `ack NUMBER SLOT RUN .`, `error RUN WORDS .`
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from . import journal
 
 PAUSE_S = 0.003
+SHUTDOWN_S = 0.4
 
 
 class Writer:
@@ -30,18 +32,23 @@ class Writer:
         flags = os.O_RDWR | os.O_CREAT | os.O_DSYNC
         self._journal = os.open(folder / "journal", flags, 0o644)
         self._table = os.open(folder / "table", flags, 0o644)
+        self._end_s = float("inf")
+
+    def end(self) -> None:
+        """Write on for a moment, then end."""
+        self._end_s = min(self._end_s, time.monotonic() + SHUTDOWN_S)
 
     def tell(self, *words: object) -> None:
         """One whole line, in one call."""
         os.write(self._reports, (" ".join(str(word) for word in (*words, ".")) + "\n").encode("ascii"))
 
     def run(self) -> None:
-        """Write until killed, or until the folder fails."""
+        """Write until killed or told to end, or until the folder fails."""
         last = 0
         try:
             last, behind = self._last()
             self.tell("start", self._node, self._run.hex(), last, behind)
-            while True:
+            while time.monotonic() < self._end_s:
                 last += 1
                 self._write(last)
                 time.sleep(PAUSE_S)
@@ -74,7 +81,9 @@ class Writer:
 
 def main() -> None:
     """Read the environment that the module's resource gives."""
-    Writer(Path(os.environ["TWINHULL_FOLDER"]), Path(sys.argv[1]), os.environ["TWINHULL_NODE"]).run()
+    writer = Writer(Path(os.environ["TWINHULL_FOLDER"]), Path(sys.argv[1]), os.environ["TWINHULL_NODE"])
+    signal.signal(signal.SIGTERM, lambda *_: writer.end())
+    writer.run()
 
 
 if __name__ == "__main__":
