@@ -108,7 +108,7 @@ class Fabric:
 
     def isolate(self, network: str, *, isolated: bool) -> None:
         """Keep the nodes from each other while the observer still reaches both."""
-        for host in self.hosts:
+        for host in filter(self.plugged, self.hosts):
             argv = ["bridge", "-n", self.switch, "link", "set", "dev", self._port(host, network)]
             run([*argv, "isolated", "on" if isolated else "off"])
 

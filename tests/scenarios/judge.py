@@ -67,7 +67,9 @@ class Judge:
                 if self._power_lost_s.get(holder, 0.0) >= request.since_s:
                     self.acked.pop(request.block, None)
                     return
-                raise PromiseBrokenError(f"write {request.value} was acknowledged, and {holder} does not hold it")
+                raise PromiseBrokenError(
+                    f"write {request.value} was acknowledged, and {holder} does not hold it"
+                )
         self.acked[request.block] = Acked(request.value, holders)
 
     def _flushed(self, holders: set[str]) -> None:
@@ -76,7 +78,9 @@ class Judge:
         for block, acked in self.acked.items():
             for holder in holders & acked.holders:
                 if self._world.nodes[holder].disk.durable.get(block, 0) < acked.value:
-                    raise PromiseBrokenError(f"a flush was completed, and {holder} has not flushed {acked.value}")
+                    raise PromiseBrokenError(
+                        f"a flush was completed, and {holder} has not flushed {acked.value}"
+                    )
 
     # ---- excuses ----------------------------------------------------------------------------------
 
@@ -127,7 +131,9 @@ class Judge:
         if not node.record.uptodate:
             raise PromiseBrokenError(f"{node.name} serves although its record says that it is not uptodate")
         if node.process.mirror.mode == "alone" and node.record.peer_may_be_uptodate:
-            raise PromiseBrokenError(f"{node.name} serves alone although its record says that the peer is uptodate")
+            raise PromiseBrokenError(
+                f"{node.name} serves alone although its record says that the peer is uptodate"
+            )
         self.starting(node.name)
 
     def starting(self, name: str) -> None:

@@ -169,7 +169,9 @@ def repair(world: World) -> None:
 def green(world: World) -> bool:
     """PRIM and SECOND, in step."""
     views = [node.view() for node in world.nodes.values()]
-    return sorted(view.state for view in views) == ["PRIM", "SECOND"] and all(v.colour == "green" for v in views)
+    return sorted(view.state for view in views) == ["PRIM", "SECOND"] and all(
+        v.colour == "green" for v in views
+    )
 
 
 def decide_by_a_person(world: World) -> None:

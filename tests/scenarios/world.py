@@ -311,7 +311,7 @@ class World:
 
     def __init__(self, seed: int | None = None, **settings: Any) -> None:
         self.now_s = 1000.0
-        self.random = random.Random(0 if seed is None else seed)  # noqa: S311
+        self.random = random.Random(0 if seed is None else seed)
         self.shuffled = seed is not None
         self.said: list[tuple[str, str]] = []
         self.cut: set[tuple[str, str, str]] = set()
@@ -522,7 +522,9 @@ class World:
         if process.question is not None and node.witness != "is silent":
             number, process.question = process.question, None
             granted = node.witness == "grants"
-            process.inbox.append(events.WitnessAnswer(number, granted, "" if granted else "no address answers"))
+            process.inbox.append(
+                events.WitnessAnswer(number, granted, "" if granted else "no address answers")
+            )
 
     def _beat(self, node: Node, process: Process) -> None:
         out = process.machine.heartbeat(self.now_s)

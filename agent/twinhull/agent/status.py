@@ -45,13 +45,18 @@ def module_status(
     return {
         **facts,
         **{key: view.get(key) for key in VIEW_KEYS},
-        "sync": view["sync"] if view.get("syncing") else None,
+        "sync": view["sync"] if _is_source_of_resync(view) else None,
         "last_sync": view["sync"],
         "unprotected": None if alone_s is None else {"since_s": alone_s, "bytes": view["marked_bytes"]},
         "checkers": {"suspended": view["checkers_suspended"], "items": view["checker_items"]},
         "warnings": [*view["warnings"], *view.get("space_warnings", [])],
         "worker": dict(worker),
     }
+
+
+def _is_source_of_resync(view: Mapping[str, Any]) -> bool:
+    """Whether this node copies to the other one now."""
+    return view["state"] == "PRIM" and view["phase"] == "resynchronising"
 
 
 VIEW_KEYS = (

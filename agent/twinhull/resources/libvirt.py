@@ -22,7 +22,16 @@ from twinhull.errors import ResourceError
 from . import libvirt_xml
 from .base import Finding, Log, ResourceState
 from .files import remove_durably, sync_path, write_durably
-from .libvirt_cmd import DEFAULT_URI, DomainState, Virsh, complaint, is_domain, parse_names, parse_state
+from .libvirt_cmd import (
+    DEFAULT_URI,
+    DomainState,
+    Virsh,
+    complaint,
+    is_domain,
+    parse_names,
+    parse_state,
+    uses_folder,
+)
 from .libvirt_host import HostCheck
 from .libvirt_plan import DEFINITION_NAME
 from .processes import Process, ProcessTable
@@ -304,6 +313,9 @@ class LibvirtResource:
     def force_off(self) -> None:
         """Kill the VM's process, whoever started it, and see to it that libvirt agrees.
 
+        Only a VM that uses the folder is ours to kill: one of the same name that has not been protected yet, or
+        is no longer, runs on.
+
         The process is killed first, since that needs neither libvirt nor a disk. Raises ResourceError when
         the process hangs in the kernel, or when libvirt starts it again and again.
         """
@@ -343,7 +355,7 @@ class LibvirtResource:
         before = self._ask_state(self._timings.destroy_s)
         if before is None:
             return None
-        if before.state not in (ResourceState.RUNNING, ResourceState.PAUSED):
+        if before.state not in (ResourceState.RUNNING, ResourceState.PAUSED) or self._runs_elsewhere():
             return True
         if self._answer(self._virsh.destroy(self._domain), self._timings.destroy_s) is None:
             return None
@@ -470,8 +482,15 @@ class LibvirtResource:
         known = self._emulator
         if known is not None and (process := self._table.alive(known)) is not None:
             return [process]
+        return self._named(lambda argv: uses_folder(argv, self._folder))
+
+    def _named(self, wanted: Callable[[Sequence[str]], bool]) -> list[Process]:
         uuid = self._uuid
-        return self._table.with_arguments(lambda argv: is_domain(argv, self._domain, uuid))
+        return self._table.with_arguments(lambda argv: is_domain(argv, self._domain, uuid) and wanted(argv))
+
+    def _runs_elsewhere(self) -> bool:
+        """Whether a VM of this name runs that uses nothing of the folder: it is not (or no longer) protected."""
+        return bool(self._named(lambda argv: not uses_folder(argv, self._folder)))
 
     def _ask_state(self, timeout_s: float) -> DomainState | None:
         """libvirt's word on the VM; ABSENT when it does not know it, None when libvirt does not answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from .base import ResourceState
@@ -190,6 +191,12 @@ def is_domain(argv: Sequence[str], name: str, uuid: str | None) -> bool:
     # libvirt writes guest=NAME,debug-threads=on and doubles commas inside the name
     wanted = "guest=" + name.replace(",", ",,")
     return guest is not None and (guest == wanted or guest.startswith(wanted + ",debug-threads="))
+
+
+def uses_folder(argv: Sequence[str], folder: Path) -> bool:
+    """Whether an emulator's command line names a file in the folder."""
+    inside = f"{folder}/"
+    return any(inside in word for word in argv)
 
 
 def _follows(argv: Sequence[str], option: str) -> str | None:

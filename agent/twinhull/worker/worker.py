@@ -412,6 +412,7 @@ class Worker:
             self._host.before_detach = lambda: moves.release(target)
 
     def _answer(self, number: int, ok: bool, sentence: str) -> None:
+        self._show()  # whoever gets the answer may look at the view next
         self._link.send({"op": "answer", "id": number, "ok": ok, "sentence": sentence})
 
     def _beat(self) -> None:

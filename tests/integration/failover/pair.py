@@ -179,8 +179,8 @@ class Pair:
 
         def copying(watch: Watch) -> bool:
             look, source = watch.now(target.name), watch.now(self.other(target).name)
-            sync = (source.words or {}).get("sync")
-            return look.label == "SECOND orange" and bool(sync) and sync["copied_bytes"] > 0
+            sync = source.words["sync"] if source.words else None
+            return look.label == "SECOND orange" and sync is not None and sync["copied_bytes"] > 0
 
         self.wait(f"node {target.name} to be resynchronised", copying)
 

@@ -2,9 +2,10 @@
 
     python -m tests.integration.failover.writer REPORTS
 
-For each number: a random slot of the table is overwritten, then the journal's next record is written, each with O_DSYNC;
-when both calls have returned, the number is told in REPORTS, which lies on no node's disk. After a start it goes on behind
-the last whole record; asked to end (SIGTERM), it writes on for a moment, as a guest that shuts down does. Lines of REPORTS: `start NODE RUN LAST BEHIND .`, `ack NUMBER SLOT RUN .`, `error RUN WORDS .`
+For each number: a random slot of the table is overwritten, then the journal's next record is written, each with
+O_DSYNC; when both calls have returned, the number is told in REPORTS, which lies on no node's disk. After a start it
+goes on behind the last whole record; asked to end (SIGTERM), it writes on for a moment, as a guest that shuts down
+does. Lines of REPORTS: `start NODE RUN LAST BEHIND .`, `ack NUMBER SLOT RUN .`, `error RUN LAST WORDS .`
 """
 
 from __future__ import annotations

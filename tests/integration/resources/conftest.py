@@ -9,6 +9,7 @@ import pytest
 from tests.integration.resources.libvirt_node import LibvirtNode
 
 from twinhull.resources.libvirt import LibvirtResource, LibvirtTimings
+from twinhull.resources.run import run_command
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +65,11 @@ class Vm:
     def emulator_lives(self) -> bool:
         return any(self.name in line for line in self.command_lines())
 
+    def remove(self) -> None:
+        """Off, wherever its disks lie, and unknown to libvirt."""
+        run_command(self.node.virsh.destroy(self.name), timeout_s=30.0)
+        self.resource().forget()
+
     def command_lines(self) -> list[str]:
         lines = []
         for process in self.node.processes("qemu"):
@@ -81,5 +87,4 @@ def vm(node: LibvirtNode, tmp_path: Path) -> Iterator[Vm]:
     made = Vm(node, tmp_path / "folder")
     made.make_in_folder()
     yield made
-    made.resource().force_off()
-    made.resource().forget()
+    made.remove()

@@ -70,8 +70,7 @@ class Existing:
 def existing(node: LibvirtNode, tmp_path: Path) -> Iterator[Existing]:
     made = Existing(node, tmp_path)
     yield made
-    made.vm.resource().force_off()
-    made.vm.resource().forget()
+    made.vm.remove()
 
 
 def test_an_existing_vm_runs_from_its_folder_and_its_originals_are_as_they_were(existing: Existing) -> None:

@@ -74,9 +74,12 @@ class FakeVirsh:
 
     def boot(self, name: str, reason: str = "booted") -> None:
         domain = self.domains[name]
-        uuid = ET.fromstring(domain.definition).findtext("uuid") or ""
+        definition = ET.fromstring(domain.definition)
+        uuid = definition.findtext("uuid") or ""
+        disks = [f'{{"filename":"{disk.get("file")}"}}' for disk in definition.iterfind(".//disk/source")]
         # the words after sleep's own stand for the emulator's command line
         program = ["-c", "read line", "-name", f"guest={name},debug-threads=on", "-uuid", uuid]
+        program += ["-blockdev", *disks]
         domain.emulator = subprocess.Popen(["bash", *program], stdin=subprocess.PIPE)
         domain.state = f"running ({reason})"
 

@@ -325,6 +325,20 @@ def test_force_off_finds_a_vm_that_another_process_had_started(node: Node, uuid:
     assert process.wait(5) == -signal.SIGKILL
 
 
+def test_force_off_spares_a_vm_that_uses_nothing_of_the_folder(node: Node, tmp_path: Path) -> None:
+    node.resource.start(resume=False)
+    domain = node.virsh.domains["web"]
+    node.resource.force_off()
+    domain.definition = domain.definition.replace(str(node.folder), str(tmp_path / "before its protection"))
+    node.virsh.boot("web")
+    process = domain.emulator
+    assert process is not None
+    node.make(None).force_off()
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
 def test_force_off_spares_a_vm_of_the_same_name_with_another_uuid(node: Node) -> None:
     node.resource.start(resume=False)
     node.virsh.silent = True
