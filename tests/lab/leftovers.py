@@ -78,21 +78,14 @@ class Leftovers:
 
 
 def of_node(pid: int) -> Leftovers:
-    """What the node whose first process is `pid` holds now; nothing when that is ending already."""
-    try:
-        mounts = Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8")
-    except OSError:
-        mounts = ""
-    fuse: set[int] = set()
-    mounted: set[str] = set()
-    for line in mounts.splitlines():
-        head, _, tail = line.partition(" - ")
-        kind, source = tail.split(" ")[:2]
-        major, _, minor = head.split(" ")[MOUNT_FIELDS - 1].partition(":")
-        if kind.startswith("fuse") and kind != "fusectl":
-            fuse.add(os.makedev(int(major), int(minor)))
-        elif source.startswith("/dev/loop"):
-            mounted.add(source)
+    """What the node whose first process is `pid` holds now; nothing when that is ending already.
+
+    What the machine itself has mounted was only inherited by the node, and is not the node's.
+    """
+    fuse, mounted = _held(str(pid))
+    machine_fuse, machine_mounted = _held("self")
+    fuse -= machine_fuse
+    mounted -= machine_mounted
     loops: dict[str, tuple[int, int]] = {}
     for entry in Path("/sys/block").glob("loop*"):
         loop = f"/dev/{entry.name}"
@@ -100,6 +93,25 @@ def of_node(pid: int) -> Leftovers:
         if backing is not None and (backing[0] in fuse or loop in mounted):
             loops[loop] = backing
     return Leftovers(frozenset(os.minor(number) for number in fuse), loops)
+
+
+def _held(process: str) -> tuple[set[int], set[str]]:
+    """Device numbers of the FUSE mounts, and the loop devices, in a process's mount table (proc(5))."""
+    try:
+        mounts = Path(f"/proc/{process}/mountinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set(), set()
+    fuse: set[int] = set()
+    loops: set[str] = set()
+    for line in mounts.splitlines():
+        head, _, tail = line.partition(" - ")
+        kind, source = tail.split(" ")[:2]
+        major, _, minor = head.split(" ")[MOUNT_FIELDS - 1].partition(":")
+        if kind.startswith("fuse") and kind != "fusectl":
+            fuse.add(os.makedev(int(major), int(minor)))
+        elif source.startswith("/dev/loop"):
+            loops.add(source)
+    return fuse, loops
 
 
 def loop_backing(loop: str) -> tuple[int, int] | None:

@@ -101,12 +101,13 @@ class Run:
 
     def go(self) -> bool:
         """Whether the interruption struck (False: the marked line has fewer steps)."""
+        marked = [line.number for line in self._scenario.lines if line.interrupted]
         for line in self._scenario.lines:
             try:
-                if line.interrupted:
+                if marked and line.number == marked[0]:
                     self._arm()
                 self._line(line.text)
-                if line.interrupted:
+                if marked and line.number == marked[-1]:
                     self._hit = self.world.crash_at is None
                     self.world.crash_at = None
             except AssertionError as error:
@@ -170,6 +171,9 @@ def _setup(run: Run, what: str) -> None:
     world.advance(1)
     world.tell("b", events.Start())
     world.advance(4)
+    for node in world.nodes.values():
+        if node.process is not None:
+            node.process.mirror.copied = 0
     if what == "the module runs on a, b in step":
         return
     world.tell("b", events.Stop())

@@ -205,9 +205,9 @@ class FakeMirror:
         limit_s = self._now() - self._write_timeout_s
         if self.disk.hung and any(s < limit_s for s in self._waiting_for_disk()):
             self._tell_once("local", events.LocalWriteTimeout())
-        if self.mode == "prim" and self.session and self.serving:
-            if any(r.issued and not r.remote and r.since_s < limit_s for r in self.requests):
-                self._tell_once("remote", events.PeerWriteTimeout())
+        served = self.mode == "prim" and self.session is not None and self.serving
+        if served and any(r.issued and not r.remote and r.since_s < limit_s for r in self.requests):
+            self._tell_once("remote", events.PeerWriteTimeout())
         self.pump()
 
     def _waiting_for_disk(self) -> list[float]:

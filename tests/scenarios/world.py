@@ -435,9 +435,9 @@ class World:
     def through_agents(self, node: Node, event: Callable[[], events.Event]) -> None:
         """Something for the peer's machine by way of both agents; lost when any part of the way is."""
         peer = self.peer(node.name)
-        if node.powered and node.agent_up and peer.powered and peer.agent_up:
-            if not self.blocked("agents", node.name):
-                peer.agent_queue.append(event)
+        agents_up = node.powered and node.agent_up and peer.powered and peer.agent_up
+        if agents_up and not self.blocked("agents", node.name):
+            peer.agent_queue.append(event)
 
     def _connect(self) -> None:
         a, b = self.nodes["a"], self.nodes["b"]

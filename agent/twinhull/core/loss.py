@@ -78,7 +78,8 @@ def on_peer_worker_dead(m: Module, event: events.PeerWorkerDead) -> None:
         if event.session in (None, current.id):
             session.lose_session(m, f"the worker of {m.other} is dead", dead=True)
     elif m.lost is not None and m.lost.peer_process == event.process:
-        m.lost.dead = m.lost.dead or event.session in (None, m.lost.session)
+        if not m.lost.dead and event.session in (None, m.lost.session):
+            m.lost.dead, m.lost.why = True, f"the worker of {m.other} is dead"
 
 
 def on_leave(m: Module, connection: int, leave: messages.Leave) -> None:

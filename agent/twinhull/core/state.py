@@ -359,8 +359,8 @@ class Module:
 
     @property
     def deaf(self) -> bool:
-        """Nothing of the peer could arrive: silence means nothing."""
-        return not self.agent_up and self.link is None and self.session is None
+        """Own agent down: what the peer says through the agents cannot arrive, so silence means nothing."""
+        return not self.agent_up
 
     @property
     def silent_s(self) -> float:

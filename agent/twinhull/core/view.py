@@ -81,7 +81,7 @@ def colour(m: Module) -> str:
     if m.mode is Mode.PRIM and current is not None and current.green:
         return "green" if _runs(m) and m.work is None else "orange"
     if m.mode is Mode.SECOND and current is not None and current.green:
-        return "green"
+        return "green" if m.now_s - current.heard_s < m.timeout_s else "orange"
     return "orange"
 
 

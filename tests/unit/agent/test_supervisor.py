@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -76,6 +77,12 @@ class Scene:
         self.supervisors.append(supervisor)
         return supervisor
 
+    def kill_workers(self) -> None:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(self.script) in entry.read_text():
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+
     def clean_up(self) -> list[str]:
         if self.refuse_clean_up:
             self.told.put("cannot clean up")
@@ -99,9 +106,9 @@ class Scene:
 def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     yield made
-    made.refuse_clean_up = False
     for supervisor in made.supervisors:
-        supervisor.close(end_worker=True)
+        supervisor.close()
+    made.kill_workers()
 
 
 def pid_of(supervisor: Supervisor) -> int:
