@@ -38,6 +38,8 @@ from .loop import Loop, Timer
 Log = logging.LoggerAdapter[logging.Logger]
 
 OPENING_S = 5.0
+RETURN_S = 30.0
+"""How long the stream stays on a network of second choice before the first choice is tried again."""
 SILENT_SHARE = 0.4  # of T: a connection silent for longer is given up for another one
 KEY_BYTES = 128 << 30
 """A connection is made anew after this much: AES-GCM keys wear out (RFC 8446 section 5.5), and nobody renews them."""
@@ -122,6 +124,7 @@ class PeerStream:
         self._listeners: list[Listener] = []
         self._refusals = Refusals(log, clock)
         self._next_path = 0
+        self._returned_s = 0.0  # when the network of first choice was tried last
         self._running = False
 
     @property
@@ -157,11 +160,21 @@ class PeerStream:
             self._drop(live, f"nothing came over {live.network} for {SILENT_SHARE * timeout_s:.1f} s")
         elif live is not None and live.sent_bytes > KEY_BYTES:
             self.close_connection(live.number, "its keys have served their time")
-        if self._settings.connects and self._live is None and not self._half_open:
+        if self._settings.connects and not self._half_open and (self._live is None or self._return_due()):
             self._dial()
         for listener, path in zip(self._listeners, self._settings.paths, strict=False):
             self._accept(listener, path)
         self._loop.call_later(timeout_s / 20, self._look_after)
+
+    def _return_due(self) -> bool:
+        """Whether the stream rides a network of second choice and the first is to be tried again now."""
+        live, now_s = self._live, self._clock()
+        if live is None or live.network == self._settings.paths[0].network:
+            return False
+        if now_s - self._returned_s < RETURN_S:
+            return False
+        self._returned_s, self._next_path = now_s, 0
+        return True
 
     def _dial(self) -> None:
         paths = self._settings.paths
@@ -296,6 +309,7 @@ class PeerStream:
             connection.deadline.cancel()
         connection.opened = True
         self._live = connection
+        self._returned_s = self._clock()
         self._log.info("connected to %s over %s", self._settings.peer, connection.network)
         self._receiver.event(events.StreamUp(connection.number))
 
