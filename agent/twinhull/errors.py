@@ -1,24 +1,24 @@
 """Every error of Twinhull.
 
-    TwinhullError                  something went wrong; the message says what, where and what to do
-      ConfigError                  a configuration is invalid (file, line, key)
-      UsageError                   a command was given what it cannot take
-      StorageError                 the volume's own files
-        VolumeFormatError          foreign, newer, torn or short files: nothing was changed
-        VolumeLockedError          another process has the volume
-        DiskError                  the disk failed; final for this replica
-          DiskFullError            no space left, or the file system's limit
-      TransportError               the network
-        ProtocolError              the peer sent what the protocol forbids
-        AuthenticationError        the peer is not who it must be
-        PeerUnreachableError       nothing answers
-      AttachError                  export, device, file system or mount
-        FolderBusyError            somebody holds the folder; names who
-        FolderNotOursError         the folder or device holds something that is not ours
-      ResourceError                the resource cannot be started, stopped or described
-      WitnessError                 the witness cannot be asked
-      AgentDownError               no agent answers on this node
-      PkiError                     certificates and keys
+TwinhullError                  something went wrong; the message says what, where and what to do
+  ConfigError                  a configuration is invalid (file, line, key)
+  UsageError                   a command was given what it cannot take
+  StorageError                 the volume's own files
+    VolumeFormatError          foreign, newer, torn or short files: nothing was changed
+    VolumeLockedError          another process has the volume
+    DiskError                  the disk failed; final for this replica
+      DiskFullError            no space left, or the file system's limit
+  TransportError               the network
+    ProtocolError              the peer sent what the protocol forbids
+    AuthenticationError        the peer is not who it must be
+    PeerUnreachableError       nothing answers
+  AttachError                  export, device, file system or mount
+    FolderBusyError            somebody holds the folder; names who
+    FolderNotOursError         the folder or device holds something that is not ours
+  ResourceError                the resource cannot be started, stopped or described
+  WitnessError                 the witness cannot be asked
+  AgentDownError               no agent answers on this node
+  PkiError                     certificates and keys
 """
 
 from __future__ import annotations

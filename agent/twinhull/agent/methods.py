@@ -43,7 +43,7 @@ COMMANDS = (
     "checker-resume",
 )
 PEER_METHODS = frozenset(
-    {"status_local", "tell", "config_show", "config_store", "check_host", "logs", "join", "part"}
+    {"status_local", "tell", "config_show", "config_store", "check_host", "logs", "stand_by", "join", "part"}
 )
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Methods:
             "snapshot",
             "snapshot_read",
             "tell",
+            "stand_by",
             "join",
             "part",
         )
@@ -322,6 +323,17 @@ class Methods:
         return {"data_base64": base64.b64encode(data).decode(), "size": job.result.stat().st_size}
 
     # ---- the peer --------------------------------------------------------------------------------
+
+    def _stand_by(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The peer is about to protect a module: a blank replica here waits, stopped, until it is asked to join."""
+        module = _text(arguments, "module")
+        view = self._agent.supervisors[module].view or {}
+        if view.get("generation") != "-":
+            raise UsageError(f"{self._agent.node.node} holds a volume of {module} with content.")
+        self._agent.wishes.set(module, Wish.STOPPED)
+        if view.get("state") == "STOP":
+            return {"sentence": f"{module} is stopped on {self._agent.node.node}."}
+        return {"sentence": self._tell_worker(module, "stop", {})}
 
     def _join(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """The peer protects a module: start it here, too (never as primary)."""

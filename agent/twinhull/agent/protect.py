@@ -122,22 +122,31 @@ class Protection:
         job.progress("checking both nodes")
         self._check_nodes()
         self._check_hosts(job)
+        self._agent.peer.call("stand_by", {"module": self._module}, patient=True)
         job.progress("moving the resource into its folder")
         self._agent.wishes.set(self._module, Wish.STARTED)
         details = {
-            "as_primary": True,
+            "as_primary": not self._unfinished.exists(),
             "adopt": isinstance(self._config.resource, LibvirtConfig),
             "stop_vm": bool(self._arguments.get("stop_vm")),
         }
+        self._unfinished.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unfinished.touch(mode=0o600)
         try:
             self._tell(self._module, "start", details)
             self._follow(job, lambda view: view["resource_state"] == "running")
         except TwinhullError:
             self._agent.wishes.set(self._module, Wish.STOPPED)
             raise
+        self._unfinished.unlink()
         self._agent.peer.call("join", {"module": self._module}, patient=True)
         self._follow(job, lambda view: view["state"] == "PRIM" and view["colour"] == "green")
         return f"{self._module} runs on {self._agent.node.node} and is mirrored to {self._agent.peer_name}."
+
+    @property
+    def _unfinished(self) -> Path:
+        """Stands from the begin of a protection until its resource runs in the folder: it may be repeated."""
+        return self._agent.node.data_dir / "moves" / self._module / "unfinished"
 
     @property
     def _config(self) -> ModuleConfig:
@@ -149,7 +158,7 @@ class Protection:
             raise UsageError(
                 f"The worker of {self._module} does not run on this node.", "See `twinhull status`."
             )
-        if own["volume"]:
+        if own["volume"] and not (self._unfinished.exists() and own["state"] == "STOP"):
             raise UsageError(
                 f"{self._module} is protected already.", f"Start it with `twinhull start {self._module}`."
             )
@@ -176,6 +185,10 @@ class Protection:
         findings: list[tuple[bool, str]] = []
         definition = None
         if moves is not None:
+            if moves.runs() and not self._arguments.get("stop_vm"):
+                raise UsageError(
+                    f"The VM of {module} runs.", "Shut it down first, or let protect do it: `--stop-vm`."
+                )
             plan = moves.plan()
             definition = plan.definition
             findings += [(finding.fatal, finding.sentence) for finding in plan.findings]
@@ -203,7 +216,8 @@ class Protection:
                 if reached(view):
                     return
                 if view["state"] == "STOP":
-                    raise TwinhullError(f"{self._module} was not started: {view['sentence']}")
+                    reason = view.get("move_failure") or view["sentence"]
+                    raise TwinhullError(f"{self._module} was not started: {reason}")
                 self._say(job, view)
             time.sleep(POLL_S)
 

@@ -56,7 +56,7 @@ def module_status(
 
 def _is_source_of_resync(view: Mapping[str, Any]) -> bool:
     """Whether this node copies to the other one now."""
-    return view["state"] == "PRIM" and view["phase"] == "resynchronising"
+    return bool(view["state"] == "PRIM" and view["phase"] == "resynchronising")
 
 
 VIEW_KEYS = (

@@ -32,6 +32,7 @@ RESPAWN_PAUSE_S = 0.5
 RESPAWN_PAUSE_MAX_S = 30.0
 SETTLED_S = 5.0
 CONNECT_PATIENCE_S = 10.0
+MAX_WORDS_BYTES = 4096
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Supervisor:
         self._running = True
         self._stopped = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._output_bytes = 0  # length of the output when the child began
         self.view: dict[str, Any] | None = None
         self.death: Death | None = None
         self.trouble = ""
@@ -166,7 +168,7 @@ class Supervisor:
     def _run(self) -> None:
         pause_s = RESPAWN_PAUSE_S
         while self._running:
-            self._reap()
+            self._note_end()
             connection = self._connect(0.0)
             adopted = connection is not None
             if connection is None and self._lingers():
@@ -204,6 +206,7 @@ class Supervisor:
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.launch.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.launch.output.open("ab") as output:
+            self._output_bytes = output.tell()
             child = subprocess.Popen(
                 self.launch.argv,
                 stdin=subprocess.DEVNULL,
@@ -225,9 +228,7 @@ class Supervisor:
                 return connection
             except OSError:
                 connection.close()
-            if self._child is not None and self._child.poll() is not None:
-                self.trouble = f"its process ended with {self._child.returncode}; see {self.launch.output}"
-                self._child = None
+            if self._note_end():
                 return None
             if time.monotonic() >= deadline_s:
                 return None
@@ -241,7 +242,7 @@ class Supervisor:
         connection.settimeout(min(0.5, self.launch.silence_s / 4))
         self._heard_s = time.monotonic()
         with self._lock:
-            self._socket, self._pid, self._last_pid, self.trouble = connection, pid, pid, ""
+            self._socket, self._pid, self._last_pid = connection, pid, pid
         log.info("%s: %s worker %d", self.launch.module, "adopted" if adopted else "talks to", pid)
         if not adopted:
             self._on_spawned(self.launch.module)
@@ -284,7 +285,7 @@ class Supervisor:
         if op == "beat":
             self._process, self._session = message["process"], message["session"]
         elif op == "view":
-            self.view = message["view"]
+            self.view, self.trouble = message["view"], ""
         self._on_message(self.launch.module, message)
 
     def _lingers(self) -> bool:
@@ -299,9 +300,15 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
         return True
 
-    def _reap(self) -> None:
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
+    def _note_end(self) -> bool:
+        """Whether our child has ended; its last words are what people are shown until a worker is at work."""
+        if self._child is None or self._child.poll() is None:
+            return False
+        code, self._child = self._child.returncode, None
+        self.trouble = last_words(self.launch.output, self._output_bytes) or (
+            f"its process ended with {code}; see {self.launch.output}"
+        )
+        return True
 
 
 def worker_argv(node_config: Path, module: str) -> tuple[str, ...]:
@@ -315,6 +322,17 @@ def worker_argv(node_config: Path, module: str) -> tuple[str, ...]:
         "--module",
         module,
     )
+
+
+def last_words(output: Path, from_bytes: int) -> str:
+    """The last line in a worker's output behind `from_bytes`, without a full stop; empty if there is none."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(from_bytes, output.stat().st_size - MAX_WORDS_BYTES))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip().rstrip(".") for line in reversed(lines) if line.strip()), "")
 
 
 def _peer_pid(connection: socket.socket) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from twinhull.core.effects import LocalDiscard, LocalFlush, LocalWrite, ReadLocal, SyncLog
 from twinhull.core.frames import MAX_DATA_BYTES
@@ -134,8 +134,7 @@ class Disk:
 
         def done(outcome: object) -> None:
             self._busy = False
-            assert isinstance(outcome, Outcome)  # noqa: S101 - run_inline hands back what outcome_of made
-            error, full = judged(outcome)
+            error, full = judged(cast("Outcome[object]", outcome))  # what outcome_of made below
             self._answers.local_done(ticket, error, full, self._clock())
 
         self._loop.run_inline(lambda: outcome_of(call), done)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from twinhull.attach.base import Attacher
 from twinhull.core import events
 from twinhull.core.settings import StopMode
-from twinhull.errors import TwinhullError
+from twinhull.errors import AttachError, TwinhullError
 from twinhull.exports.base import Export, Request
 from twinhull.resources.base import Resource, ResourceState
 
@@ -23,6 +23,7 @@ from .loop import Loop, Timer
 from .moves import Moves
 
 WATCH_INTERVAL_S = 1.0
+TAG_BITS = 64
 
 Log = logging.LoggerAdapter[logging.Logger]
 
@@ -32,6 +33,10 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, TwinhullError | OSError):
         return str(error)
     raise error
+
+
+class _NotPreparedError(TwinhullError):
+    """What had to be done before the first start could not be done."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,15 @@ class Host:
         self._lane = Lane(loop, "host")
         self._force_lane = Lane(loop, "force")
         self._watch_lane = Lane(loop, "watch")
+        self._pause_lane = Lane(loop, "pause")
         self._export: Export | None = None
+        self._exports = 0  # counts the exports: answers to requests of an earlier one go nowhere
+        self._export_lost = (
+            ""  # why the host's kernel ended the export; empty while it stands, or is not wanted
+        )
         self._epoch = 0  # of what the resource was last told; answers of older ones are not told on
         self._watching: Timer | None = None
+        self._blind = ""  # why the resource could not be looked at the last time
         self.moves = parts.moves
         self.before_start: Callable[[], None] | None = None
         """Done once before the next start, in the mounted folder; a failure is a failed start."""
@@ -90,13 +101,32 @@ class Host:
     # ---- the export ------------------------------------------------------------------------------
 
     def reply(self, tag: int, error: int, data: bytes | bytearray | memoryview | None) -> None:
-        """Complete a request of the host's block layer; dropped when the export is gone."""
-        if self._export is not None:
-            self._export.reply(tag, error, bytes(data) if isinstance(data, bytearray) else data)
+        """Complete a request of the host's block layer; dropped when the export that asked is gone."""
+        if self._export is not None and tag >> TAG_BITS == self._exports:
+            own = tag & ((1 << TAG_BITS) - 1)
+            self._export.reply(own, error, bytes(data) if isinstance(data, bytearray) else data)
 
     def _serve(self) -> None:
-        if self._export is not None and (requests := self._export.receive()):
-            self._on_requests(requests)
+        if self._export is None:
+            return
+        try:
+            requests = self._export.receive()
+        except AttachError as error:
+            self._log.error("the export was taken away: %s", error)
+            self._close_export()
+            self._export_lost = str(error)
+            return
+        if requests:
+            base = self._exports << TAG_BITS
+            self._on_requests([request._replace(tag=base + request.tag) for request in requests])
+
+    def _open_export(self) -> None:
+        """Raises TwinhullError, OSError."""
+        if self._export is None:
+            self._export = self._make_export()
+            self._exports += 1
+            self._export_lost = ""
+            self._loop.watch(self._export.fileno(), self._serve)
 
     def _close_export(self) -> None:
         if self._export is not None:
@@ -109,9 +139,7 @@ class Host:
     def attach(self, *, make: bool) -> None:
         """Export the volume and mount the folder -> Attached or AttachFailed."""
         try:
-            if self._export is None:
-                self._export = self._make_export()
-                self._loop.watch(self._export.fileno(), self._serve)
+            self._open_export()
         except (TwinhullError, OSError) as error:
             self._tell(events.AttachFailed(str(error)))
             return
@@ -122,24 +150,29 @@ class Host:
             else:
                 self._tell(events.AttachFailed(reason_of(outcome.error)))
 
+        make = (
+            make or self.before_start is not None
+        )  # a protection that is repeated; only a blank volume is made
         self._lane.submit(lambda: self._attacher.attach(make=make), done)
 
     def detach(self, *, forced: bool) -> None:
         """Unmount and free the device -> Detached or DetachFailed."""
+        forced = forced or bool(self._export_lost)  # a folder without its disk cannot be unmounted gently
         if forced:
             self._close_export()
 
         def done(outcome: Outcome[None]) -> None:
             if outcome.error is None:
                 self._close_export()
+                self._export_lost = ""
                 self._tell(events.Detached())
             else:
                 self._tell(events.DetachFailed(reason_of(outcome.error)))
 
         def detach() -> None:
-            if self.before_detach is not None and not forced:
-                self.before_detach()
-            self.before_detach = None
+            before, self.before_detach = self.before_detach, None
+            if before is not None and not forced:
+                before()
             self._attacher.detach(forced=forced)
 
         self._lane.submit(detach, done)
@@ -158,7 +191,8 @@ class Host:
             if self.before_start is not None:
                 self.before_start()
                 self.before_start = None
-            self._resource.start(resume=resume)
+            if epoch == self._epoch:  # the move may have taken its time
+                self._resource.start(resume=resume)
 
         def done(outcome: Outcome[None]) -> None:
             if epoch != self._epoch:
@@ -169,7 +203,28 @@ class Host:
             else:
                 self._tell(events.ResourceStartFailed(reason_of(outcome.error)))
 
-        self._lane.submit(start, done)
+        if self._export_lost:
+            self._attach_anew(
+                lambda error: done(Outcome(None, error)) if error else self._lane.submit(start, done)
+            )
+        else:
+            self._lane.submit(start, done)
+
+    def _attach_anew(self, then: Callable[[Exception | None], None]) -> None:
+        """The kernel ended the export below the mounted folder: free what is left of it, and mount it again."""
+
+        def freed(outcome: Outcome[None]) -> None:
+            if outcome.error is not None:
+                then(outcome.error)
+                return
+            try:
+                self._open_export()
+            except (TwinhullError, OSError) as error:
+                then(error)
+                return
+            self._lane.submit(lambda: self._attacher.attach(make=False), lambda outcome: then(outcome.error))
+
+        self._lane.submit(lambda: self._attacher.detach(forced=True), freed)
 
     def stop(self, mode: StopMode, timeout_s: float) -> None:
         """Stop the resource -> ResourceStopped or ResourceStopFailed."""
@@ -196,11 +251,11 @@ class Host:
 
     def suspend(self) -> None:
         """Pause the resource, best effort."""
-        self._force_lane.submit(self._resource.suspend, self._logged)
+        self._pause_lane.submit(self._resource.suspend, self._logged)
 
     def resume(self) -> None:
         """Let it go on, best effort."""
-        self._force_lane.submit(self._resource.resume, self._logged)
+        self._pause_lane.submit(self._resource.resume, self._logged)
 
     def _off(self) -> bool:
         self._resource.force_off()
@@ -229,11 +284,19 @@ class Host:
                 self._next_epoch()
                 self._tell(events.ResourceDied(reason))
                 return
+            if outcome.error is not None and str(outcome.error) != self._blind:
+                self._log.warning(
+                    "whether the resource still runs cannot be seen: %s", reason_of(outcome.error)
+                )
+            self._blind = str(outcome.error or "")
             self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)
 
         self._watching = self._loop.call_later(WATCH_INTERVAL_S, look)
 
     def _how_it_ended(self) -> str | None:
+        if lost := self._export_lost:
+            self._resource.force_off()  # whatever it wrote since is lost to it
+            return lost
         if self._resource.state() in (ResourceState.OFF, ResourceState.ABSENT):
             return self._resource.ended()
         return None

@@ -38,7 +38,10 @@ class LineBuffer:
             raise ValueError("a line is longer than 4 MiB")
         objects = []
         for line in lines:
-            value = json.loads(line)
+            try:
+                value = json.loads(line)
+            except RecursionError as error:
+                raise ValueError("a line is nested too deeply") from error
             if not isinstance(value, dict):
                 raise ValueError("a line is not a JSON object")
             objects.append(value)
@@ -106,6 +109,9 @@ class AgentLink:
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:
+            return
+        except OSError as error:  # the caller is gone again, or there is no descriptor left
+            log.warning("a connection of the agent could not be taken: %s", error)
             return
         if self._peer is not None:
             self._drop("a newer agent connected")

@@ -91,8 +91,8 @@ class Loop:
             self._selector.register(file, events, data)
 
     def unwatch(self, file: int) -> None:
-        """Stop watching; harmless when it was not watched."""
-        if file in self._selector.get_map():
+        """Stop watching; harmless when it was not watched, or is closed already (-1)."""
+        if file >= 0 and file in self._selector.get_map():
             self._selector.unregister(file)
 
     def call_at(self, when_s: float, callback: Callback) -> Timer:

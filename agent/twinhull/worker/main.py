@@ -18,6 +18,11 @@ from .parts import build_parts
 from .worker import Worker
 
 
+def say_last_words(error: Exception) -> None:
+    """Print why this process ends: the agent shows the last line in the status."""
+    print(" ".join(str(error).split()), file=sys.stderr, flush=True)  # noqa: T201
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one module's worker until its agent ends it.
 
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cluster = configuration.load_cluster(node.cluster_config, node)
         handle = logs.setup_logging(node.log_dir, node.node, arguments.module, stderr=False)
     except (TwinhullError, OSError) as error:
-        print(f"twinhull worker: {error}", file=sys.stderr)  # noqa: T201 - the agent keeps what is printed
+        say_last_words(error)
         return 1
     log = logs.Log(node.node, arguments.module, "worker")
     try:
@@ -42,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Worker(build_parts(node, cluster, arguments.module, log)).run()
     except TwinhullError as error:
         log.error("the worker cannot go on: %s", error)
+        say_last_words(error)
         return error.exit_code
     except Exception:
         log.exception("the worker ends because of a defect")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twinhull.errors import ResourceError
+from twinhull.resources.base import ResourceState
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_plan import MovePlan
 from twinhull.resources.libvirt_protect import Progress, VmMover
@@ -37,6 +39,8 @@ class Moves:
         self._stop_timeout_s = stop_timeout_s
         self._lock = threading.Lock()
         self._progress: Progress | None = None
+        self.failure = ""
+        """Why the last move failed; empty when it did not."""
 
     def progress(self) -> dict[str, Any] | None:
         """How far the present move is; None when there is none."""
@@ -52,12 +56,20 @@ class Moves:
 
     def adopt(self, *, stop_vm: bool) -> None:
         """Move the VM into the mounted folder. After a failure it is as it was. Raises ResourceError."""
-        if stop_vm:
-            self._resource.stop(mode="stop", timeout_s=self._stop_timeout_s)
+        self.failure = ""
         try:
+            if stop_vm:
+                self._resource.stop(mode="stop", timeout_s=self._stop_timeout_s)
             self._mover.carry_out(self.plan())
+        except ResourceError as error:
+            self.failure = str(error)
+            raise
         finally:
             self._done()
+
+    def runs(self) -> bool:
+        """Whether the VM runs now, wherever its disks are."""
+        return self._resource.state() in (ResourceState.RUNNING, ResourceState.PAUSED)
 
     def release(self, target: Path) -> None:
         """Move the VM out of the folder, which is still mounted, to `target`. Raises ResourceError."""

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from twinhull.core import actions, effects, events
 from twinhull.core.frames import DataFrame
-from twinhull.core.identity import Id
+from twinhull.core.identity import ID_BYTES, Id
 from twinhull.core.machine import Machine
 from twinhull.core.messages import MessageError, decode, encode
-from twinhull.core.mirror import Mirror
+from twinhull.core.mirror import Mirror, MirrorProtocolError
 from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
 from twinhull.errors import TwinhullError
@@ -42,6 +42,8 @@ LEVELS = {
 }
 VIEW_INTERVAL_S = 0.5
 SPACE_INTERVAL_S = 10.0
+MAX_COUNTER = (1 << 64) - 1
+MAX_STATE_CHARS = 20
 
 
 class Checkers(Protocol):
@@ -57,6 +59,22 @@ class Witness(Protocol):
     """Asks the third party; may take its time (it runs on a lane)."""
 
     def ask(self) -> tuple[bool, str]: ...
+
+
+class _Order(NamedTuple):
+    """A command of a person on its way to the machine."""
+
+    number: int
+    command: str
+    arguments: Mapping[str, Any]
+    event: events.Event
+
+
+class _Answer(NamedTuple):
+    """The machine's reply to one certain order, on its way to whoever gave it."""
+
+    number: int
+    reply: actions.Reply
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,7 @@ class Worker:
         self._renew = parts.renew
         self._space = parts.space
         self._space_seen: Mapping[str, Any] = {}
-        self._events: deque[events.Event] = deque()
+        self._events: deque[events.Event | _Order] = deque()
         self._batches: deque[actions.Batch] = deque()
         self._effects: deque[effects.Effect] = deque()
         self._records = 0
@@ -183,7 +201,7 @@ class Worker:
             elif self._take_effects():
                 continue
             elif self._events:
-                self._batches.extend(self._machine.handle(self._events.popleft(), self._clock()))
+                self._handle(self._events.popleft())
             elif self._batches and not self._persisting:
                 self._perform_batch(self._batches.popleft())
             elif self._disk.waiting:
@@ -191,6 +209,21 @@ class Worker:
             else:
                 break
         self._stream.flush()
+
+    def _handle(self, event: events.Event | _Order) -> None:
+        if not isinstance(event, _Order):
+            self._batches.extend(self._machine.handle(event, self._clock()))
+            return
+        refused = False
+        for batch in self._machine.handle(event.event, self._clock()):
+            own = [a for a in batch.apply if isinstance(a, actions.Reply) and a.command == event.command]
+            refused = refused or not all(reply.ok for reply in own)
+            answers = [_Answer(event.number, a) if a in own else a for a in batch.apply]
+            self._batches.append(
+                dataclasses.replace(batch, apply=cast("tuple[actions.Action, ...]", tuple(answers)))
+            )
+        if not refused:
+            self._plan_move(event.command, event.arguments)
 
     def _take_effects(self) -> bool:
         taken = self._mirror.take()
@@ -231,31 +264,41 @@ class Worker:
             if error is None:
                 self._finish_batch(batch)
             else:
-                self._drop_batches(error, full)
+                self._drop_batches(batch, error, full)
 
         timer = self.loop.call_later(
             limit_s, lambda: persisted(f"a record was not durable within {limit_s:.0f} s", False)
         )
         self._disk.persist(batch.persist, persisted)
 
-    def _drop_batches(self, error: str, full: bool) -> None:
+    def _drop_batches(self, failed: actions.Batch, error: str, full: bool) -> None:
         """A record did not become durable: nothing that was decided on top of it may be done."""
         self._log.error("the record could not be made durable: %s", error)
-        self._batches = deque(self._harmless(waiting) for waiting in self._batches)
+        self._batches = deque(self._harmless(batch, error) for batch in (failed, *self._batches))
         self._events.appendleft(events.DiskFailed(error, full, record=True))
 
-    @staticmethod
-    def _harmless(batch: actions.Batch) -> actions.Batch:
-        """What may still be performed of a batch whose predecessor's record did not become durable."""
-        keep = (
-            actions.Say,
-            actions.Reply,
-            actions.CloseStream,
-            actions.CloseIO,
-            actions.HoldIO,
-            actions.EndSession,
+    def _harmless(self, batch: actions.Batch, error: str) -> actions.Batch:
+        """What may still be performed of a batch that a record did not become durable for."""
+        keep = (actions.Say, actions.CloseStream, actions.CloseIO, actions.HoldIO, actions.EndSession)
+        kept: list[object] = []
+        for action in cast("tuple[object, ...]", batch.apply):
+            if isinstance(action, keep):
+                kept.append(action)
+            elif isinstance(action, actions.Reply):
+                kept.append(self._undone(action, error))
+            elif isinstance(action, _Answer):
+                kept.append(action._replace(reply=self._undone(action.reply, error)))
+        return actions.Batch(apply=cast("tuple[actions.Action, ...]", tuple(kept)))
+
+    def _undone(self, reply: actions.Reply, error: str) -> actions.Reply:
+        """The answer to a command whose effect was dropped: it must not say that it was carried out."""
+        if not reply.ok:
+            return reply
+        where = f"{self._settings.module} on {self._settings.node}"
+        return reply._replace(
+            ok=False,
+            sentence=f"{reply.command} of {where} was not carried out: no record of it could be made ({error}).",
         )
-        return actions.Batch(apply=tuple(action for action in batch.apply if isinstance(action, keep)))
 
     def _finish_batch(self, batch: actions.Batch) -> None:
         for connection, message in batch.send:
@@ -295,6 +338,7 @@ class Worker:
             ),
             actions.Say: self._say,
             actions.Reply: self._reply,
+            _Answer: self._reply_to_order,
         }
 
     def _begin_session(self, action: actions.BeginSession) -> None:
@@ -306,8 +350,11 @@ class Worker:
             serve=action.serve,
             now_s=self._clock(),
         )
-        for frame in early:
-            self.frame(frame)
+        try:
+            for frame in early:
+                self.frame(frame)
+        except MirrorProtocolError as error:
+            self._stream.close_connection(action.connection, str(error))
 
     def _end_session(self, _: actions.EndSession) -> None:
         self._stream.clear_session()
@@ -329,9 +376,16 @@ class Worker:
         )
 
     def _reply(self, action: actions.Reply) -> None:
-        if action.command == "abandon" and action.ok:
-            self._host.interrupt()
+        self._before_answer(action)
         self._commands.replied(action.command, action.ok, action.sentence)
+
+    def _reply_to_order(self, answer: _Answer) -> None:
+        self._before_answer(answer.reply)
+        self._commands.answered_at_once(answer.number, *answer.reply)
+
+    def _before_answer(self, reply: actions.Reply) -> None:
+        if reply.command == "abandon" and reply.ok:
+            self._host.interrupt()
 
     def _say(self, action: actions.Say) -> None:
         self._log.log(LEVELS[action.level], "%s", action.sentence)
@@ -347,6 +401,7 @@ class Worker:
     def _agent_changed(self, up: bool) -> None:
         if up:
             self._last_view = {}
+            self._commands.forget_askers()
             self._beat()
         self.event(events.AgentLink(up))
 
@@ -354,25 +409,27 @@ class Worker:
         op = message.get("op")
         if op == "command":
             self._command(message)
-        elif op == "beat":
-            self.event(heartbeat_from_json(message))
-        elif op == "peer_agent":
-            self.event(events.PeerAgentHeard(worker=bool(message["worker"])))
-        elif op == "peer_worker_dead":
-            session = message["session"]
-            self.event(
-                events.PeerWorkerDead(
-                    Id(bytes.fromhex(message["process"])), Id(bytes.fromhex(session)) if session else None
-                )
-            )
         elif op == "told":
             self._told(message)
-        elif op == "window":
-            self.event(events.WindowOpen(bool(message["open"])))
         elif op == "reload_certificate":
             self._reload_certificate()
         elif op == "end":
+            self._end_if_stopped()
+        elif op in FROM_AGENT:
+            try:
+                event = FROM_AGENT[op](message)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self._log.warning("the agent sent a %s that cannot be read: %r", op, error)
+                return
+            self.event(event)
+
+    def _end_if_stopped(self) -> None:
+        """A module that runs is not ended by the way: its resource would lose its disk."""
+        state = self._machine.view(self._clock()).state
+        if state == "STOP":
             self.end()
+        else:
+            self._log.warning("the worker does not end because the module is %s; stop it first", state)
 
     def _reload_certificate(self) -> None:
         try:
@@ -382,34 +439,38 @@ class Worker:
 
     def _told(self, message: Mapping[str, Any]) -> None:
         try:
-            self.event(events.Told(decode(str(message["message"]).encode())))
+            self.event(events.Told(decode(str(message.get("message")).encode())))
         except MessageError as error:
             self._log.warning("the peer's agent passed on what cannot be read: %s", error)
 
     def _command(self, message: Mapping[str, Any]) -> None:
-        number, command = int(message["id"]), str(message["command"])
+        number, command, arguments = message.get("id"), message.get("command"), message.get("arguments") or {}
+        if type(number) is not int or not isinstance(command, str) or not isinstance(arguments, dict):
+            self._log.warning("the agent sent a command that cannot be read")
+            return
         if command in ("checker-suspend", "checker-resume"):
             suspended = command == "checker-suspend"
             self._checkers.suspend(suspended)
             self.event(events.CheckersSuspended(suspended))
             self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
             return
-        arguments = message.get("arguments") or {}
         event = self._commands.take(number, command, arguments)
         if event is not None:
-            self._plan_move(command, arguments)
-            self.event(event)
+            self._events.append(_Order(number, command, arguments, event))
 
     def _plan_move(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """The machine took the command: what belongs to it is done on the way, and nothing of an earlier one."""
         moves = self._host.moves
         if moves is None:
             return
-        if command == "start" and arguments.get("adopt"):
+        if command == "start":
             stop_vm = bool(arguments.get("stop_vm"))
-            self._host.before_start = lambda: moves.adopt(stop_vm=stop_vm)
-        if command == "stop" and arguments.get("release"):
-            target = Path(str(arguments["release"]))
-            self._host.before_detach = lambda: moves.release(target)
+            self._host.before_start = (
+                (lambda: moves.adopt(stop_vm=stop_vm)) if arguments.get("adopt") else None
+            )
+        if command == "stop":
+            target = str(arguments.get("release") or "")
+            self._host.before_detach = (lambda: moves.release(Path(target))) if target else None
 
     def _answer(self, number: int, ok: bool, sentence: str) -> None:
         self._show()  # whoever gets the answer may look at the view next
@@ -462,13 +523,50 @@ def heartbeat_to_json(beat: Any) -> dict[str, Any]:
 
 
 def heartbeat_from_json(message: Mapping[str, Any]) -> events.Heartbeat:
-    """The sign of life that `heartbeat_to_json` wrote. Raises KeyError, TypeError, ValueError."""
-    echo_process, session = message["echo_process"], message["session"]
+    """The sign of life that `heartbeat_to_json` wrote.
+
+    It crossed two agents: what does not fit is refused here, because our own signs of life repeat parts of it.
+    Raises AttributeError, KeyError, TypeError, ValueError.
+    """
     return events.Heartbeat(
-        process=Id(bytes.fromhex(message["process"])),
-        counter=int(message["counter"]),
-        echo_process=Id(bytes.fromhex(echo_process)) if echo_process else None,
-        echo=int(message["echo"]),
-        session=Id(bytes.fromhex(session)) if session else None,
-        state=str(message["state"]),
+        process=_identity(message["process"]),
+        counter=_counter(message["counter"]),
+        echo_process=_identity_or_none(message["echo_process"]),
+        echo=_counter(message["echo"]),
+        session=_identity_or_none(message["session"]),
+        state=str(message["state"])[:MAX_STATE_CHARS],
     )
+
+
+def _identity(text: Any) -> Id:
+    identity = bytes.fromhex(text)
+    if len(identity) != ID_BYTES:
+        raise ValueError(f"an identity of {len(identity)} bytes")
+    return Id(identity)
+
+
+def _identity_or_none(text: Any) -> Id | None:
+    return None if text is None else _identity(text)
+
+
+def _counter(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_COUNTER:
+        raise ValueError("a counter that is no 64-bit number")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError("neither true nor false")
+    return value
+
+
+FROM_AGENT: Mapping[str, Callable[[Mapping[str, Any]], events.Event]] = {
+    "beat": heartbeat_from_json,
+    "peer_agent": lambda message: events.PeerAgentHeard(worker=_flag(message["worker"])),
+    "peer_worker_dead": lambda message: events.PeerWorkerDead(
+        _identity(message["process"]), _identity_or_none(message["session"])
+    ),
+    "window": lambda message: events.WindowOpen(_flag(message["open"])),
+}
+"""What the agent says that becomes an event as it is."""
