@@ -190,7 +190,8 @@ class Methods:
 
     def _danger(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         module, command = _text(arguments, "module"), _text(arguments, "command")
-        self._agent.cluster.module(module)
+        config = self._agent.cluster.module(module)
+        facts = {**arguments, "vm": isinstance(config.resource, configuration.LibvirtConfig)}
         own = self._module(module)
         try:
             peer = self._agent.peer.call("status_local", {}, timeout_s=STATUS_TIMEOUT_S)["modules"].get(
@@ -198,7 +199,7 @@ class Methods:
             )
         except TwinhullError:
             peer = None
-        return {"lines": protect.danger_lines(command, module, self._agent.node.node, own, peer, arguments)}
+        return {"lines": protect.danger_lines(command, module, self._agent.node.node, own, peer, facts)}
 
     # ---- logs ------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ def danger_lines(
         return _override_lines(module, node, own, peer)
     if command == "stop":
         return _stop_lines(module, node, own, peer)
+    if command == "protect" and not arguments.get("vm"):
+        return [f"{module} is started in a new, empty volume at {own['folder']} on {node}."]
     if command == "protect":
         return [
             f"The resource of {module} is moved into its folder {own['folder']} on {node}; it is off meanwhile.",
