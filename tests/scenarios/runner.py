@@ -136,7 +136,7 @@ class Run:
                 return
         raise ScenarioError(f"this line is not understood: {text!r}")
 
-    # ---- helpers for the commands -----------------------------------------------------------------
+    # ---- for the commands -------------------------------------------------------------------------
 
     def node(self, name: str) -> Node:
         """A node by its name."""

@@ -325,6 +325,12 @@ class Activity:
         """Extents without any mark that were not written since `stamp`."""
         return [e for e in self.removable() if e.stamp <= stamp and not e.mask]
 
+    @property
+    def flush_helps(self) -> bool:
+        """Whether there are extents that only wait for a flush to leave the log."""
+        flushed = self.flushed_stamp
+        return any(not e.in_flight and e.stamp > flushed for e in self.extents.values())
+
     def unflushed(self) -> int:
         """How many extents of the log cannot leave before this node's disk was flushed."""
         flushed = self.flushed_stamp

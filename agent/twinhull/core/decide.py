@@ -66,13 +66,6 @@ def decide(mine: Hello, theirs: Hello, *, me: str, peer: str) -> Verdict:
     )
 
 
-def split_possible(mine: Hello, theirs: Hello) -> bool:
-    """Whether both replicas claim to be uptodate although their histories went different ways."""
-    if not (mine.uptodate and theirs.uptodate and mine.generation and theirs.generation):
-        return False
-    return mine.generation.relation(theirs.generation) is Relation.DIVERGED
-
-
 def _incompatible(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
     if mine.volume and theirs.volume and mine.volume != theirs.volume:
         return Verdict(

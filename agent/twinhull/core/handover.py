@@ -55,10 +55,10 @@ def _resource(m: Module, op: Operation) -> None:
         host.go_down_at_once(m)
     if not host.is_off(m):
         return
-    if m.green_primary or m.mode is Mode.ALONE:
+    if m.mode is Mode.ALONE or (m.green_primary and m.leased and not m.clock.slept):
         op.stage = Stage.QUIESCE
         m.emit(actions.Quiesce())
-    elif op.work is Work.LEAVE:
+    elif op.work is Work.LEAVE and not m.green_primary:
         _leave(m, op)
 
 
@@ -81,7 +81,7 @@ def _give(m: Module, op: Operation, current: Session) -> None:
     new = m.new_id()
     op.stage, op.taken = Stage.GIVEN, new
     saved = host.note_saved(m, new, used=True)
-    offer = messages.HandOver(new, saved is not None, op.reason, op.come_back)
+    offer = messages.HandOver(new, saved is not None, op.reason)
     m.mode = Mode.GIVING
     m.emit(
         actions.HoldIO(),
@@ -247,6 +247,7 @@ def _lost_after_given(m: Module, op: Operation) -> None:
         return
     if op.work is Work.LEAVE or op.then_stop:
         op.work, op.stage = Work.LEAVE, Stage.RESOURCE
+        work.begin_down(m, op)
         return
     work.end(m, False, f"The connection to {m.other} was lost while {m.name} was handed over.")
 

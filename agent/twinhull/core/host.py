@@ -198,8 +198,9 @@ def on_stopped(m: Module, event: events.ResourceStopped) -> None:
     host = m.host
     if host.state is State.STOPPING:
         host.state, host.stop_error, host.suspended, host.saved = State.ATTACHED, "", False, event.saved
-        if event.saved and m.record.generation is not None and m.session is None:
-            m.emit(persist=m.changed(saved=SavedState(m.record.generation.id, m.process)))
+        if event.saved and m.record.generation is not None:
+            session = m.session.id if m.session is not None else m.process
+            m.emit(persist=m.changed(saved=SavedState(m.record.generation.id, session)))
 
 
 def on_stop_failed(m: Module, event: events.ResourceStopFailed) -> None:

@@ -77,9 +77,9 @@ def on_peer_worker_dead(m: Module, event: events.PeerWorkerDead) -> None:
     if current is not None and current.peer_process == event.process:
         if event.session in (None, current.id):
             session.lose_session(m, f"the worker of {m.other} is dead", dead=True)
-    elif m.lost is not None and m.lost.peer_process == event.process:
-        if not m.lost.dead and event.session in (None, m.lost.session):
-            m.lost.dead, m.lost.why = True, f"the worker of {m.other} is dead"
+    elif m.lost is not None and m.lost.peer_process == event.process and not m.lost.dead:
+        m.lost.dead = event.session in (None, m.lost.session)
+        m.lost.why = f"the worker of {m.other} is dead" if m.lost.dead else m.lost.why
 
 
 def on_leave(m: Module, connection: int, leave: messages.Leave) -> None:
@@ -268,8 +268,9 @@ def press(m: Module, process: Id, lost_session: Id | None) -> None:
     if generation is None:
         return
     asked = m.outdating
-    if asked is None:
-        request = OutdateRequest(m.new_id(), process, lost_session, generation)
+    about = (process, lost_session, generation)
+    if asked is None or asked.request[1:] != about:
+        request = OutdateRequest(m.new_id(), *about)
         asked = m.outdating = Outdating(request, m.now_s)
         m.say(f"{m.name}: {m.me} asks {m.other} to record itself outdated.", Level.WARNING)
     elif m.now_s < asked.sent_s + m.timeout_s / 4:

@@ -103,15 +103,11 @@ class DoneConfirmed(NamedTuple):
 
 
 class HandOver(NamedTuple):
-    """Giver: take the resource. The new session's id; the saved state if there is one.
-
-    `come_back`: whether the module may go home to its preferred node by itself later.
-    """
+    """Giver: take the resource. The new session's id; the saved state if there is one."""
 
     session: Id
     saved: bool
     reason: str
-    come_back: bool
 
 
 class HandOverAccepted(NamedTuple):

@@ -4,8 +4,9 @@ A pure object: no I/O, no clock, no threads; one thread calls it, with `now_s` (
 promises 1 to 3 of the design: a write is answered only when both nodes hold it (or this one is alone), a flush when both
 disks confirm it, and what may differ is durably marked before a write goes anywhere.
 
-Parts: `mirror_client` (requests), `mirror_flush` (flush rounds), `mirror_log` (the activity log), `mirror_copy` (resync,
-sending side), `mirror_second` (the receiving side), `activity` (marks).
+Parts: `mirror_client` (requests), `mirror_answers` (the lease), `mirror_flush` (flush rounds), `mirror_log` (the activity
+log), `mirror_copy` (resync, sending side), `mirror_second` (the receiving side), `mirror_watch` (time-outs), `activity`
+(marks).
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any
 from . import frames
 from .activity import Activity
 from .effects import Effect
-from .events import LocalWriteTimeout, PeerDisk, PeerWriteTimeout, Quiesced, SessionEnded
+from .events import PeerDisk, Quiesced, SessionEnded
 from .frames import Buffer, DataFrame
 from .marks import BLOCK_BYTES, PagedBitmap
+from .mirror_answers import Answers
 from .mirror_client import Client, Io
 from .mirror_copy import Copier
 from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
 from .mirror_second import Second
 from .mirror_types import Desk, Locks, MirrorProtocolError, Part, Pending, Progress, ResyncSettings
+from .mirror_watch import Watch
 from .requests import Op
 
 __all__ = ["Mirror", "MirrorProtocolError", "Progress", "ResyncSettings"]
@@ -64,16 +67,15 @@ class Mirror:
             self._flush_confirmed,
             self._rested,
         )
-        self._client = Client(self._desk, self._log, self._flusher, locks, self._copier.write_settled)
+        self._answers = Answers(self._desk)
+        self._client = Client(
+            self._desk, self._log, self._flusher, locks, self._answers, self._copier.write_settled
+        )
         self._second = Second(self._desk, self._log)
         self._ending: set[int] | None = None
         self._quiescing = False
         self._quiesce_flushed = False
-        self._ticked_s: float | None = None
-        self._tick_interval_s = 0.0
-        self._silent_since_s = 0.0
-        self._peer_timeout_told = False
-        self._local_timeout_told = False
+        self._watch = Watch(self._desk)
         self._by_part = self._frame_tables()
 
     # ---- requests and answers ------------------------------------------------------------------------
@@ -143,6 +145,8 @@ class Mirror:
         """A SyncLog was done, or failed for good. KeyError: no such ticket."""
         self._desk.now_s = now_s
         self._log.done(ticket, error, full)
+        if error is not None:
+            self._second.stop()
         self._quiesce()
 
     def frame(self, frame: DataFrame, now_s: float) -> None:
@@ -166,8 +170,7 @@ class Mirror:
     def tick(self, now_s: float) -> None:
         """Time passed: time-outs, pacing, idle flushes, the log's tidying. Call it every T/20."""
         self._desk.now_s = now_s
-        self._look_for_gap(now_s)
-        self._client.release()
+        self._answers.release()
         self._flusher.idle_tick()
         self._log.tidy()
         self._copier.pump()
@@ -226,7 +229,7 @@ class Mirror:
         self._at(now_s)
         desk, client = self._desk, self._client
         desk.failure_told = False
-        continues = primary and resend and desk.plan_holds and not client.gave_up
+        continues = primary and resend and desk.plan_holds
         in_step = desk.in_step
         self._leave()
         self._ending = None
@@ -359,7 +362,7 @@ class Mirror:
         self._client.lease_s = float("-inf")
         self._client.set_gate(release=False)
         self._quiescing = False
-        self._peer_timeout_told = False
+        self._watch.new_session()
 
     def _end_if_over(self) -> None:
         if self._ending is not None and not self._ending:
@@ -405,40 +408,11 @@ class Mirror:
         self._quiescing = False
         self._desk.tell(Quiesced())
 
-    def _look_for_gap(self, now_s: float) -> None:
-        """Promise 8: where nobody listened for a while, what was silent before proves nothing."""
-        if self._ticked_s is None:
-            self._silent_since_s = now_s
-        else:
-            interval_s = now_s - self._ticked_s
-            if interval_s > max(self._desk.write_timeout_s / 4, 3 * self._tick_interval_s):
-                self._silent_since_s = now_s
-            self._tick_interval_s = interval_s
-        self._ticked_s = now_s
-
     def _look_for_stalls(self) -> None:
-        part = self._desk.part
-        waits = (self._client.peer_since_s, self._flusher.peer_since_s, self._copier.peer_since_s)
-        late = part is Part.PRIMARY and self._late(waits)
-        if late and not self._peer_timeout_told:
-            self._desk.tell(PeerWriteTimeout())
-        self._peer_timeout_told = late
-        local = (
-            self._client.local_since_s,
-            self._flusher.local_since_s,
-            self._second.local_since_s,
-            self._log.issued_s,
-        )
-        late = self._late(local)
-        if late and not self._local_timeout_told:
-            self._desk.tell(LocalWriteTimeout())
-        self._local_timeout_told = late
-
-    def _late(self, since: Iterable[float | None]) -> bool:
-        oldest = min((at_s for at_s in since if at_s is not None), default=None)
-        if oldest is None:
-            return False
-        return self._desk.now_s - max(oldest, self._silent_since_s) >= self._desk.write_timeout_s
+        client, flusher = self._client, self._flusher
+        peer = (client.peer_since_s, flusher.peer_since_s, self._copier.peer_since_s)
+        local = (client.local_since_s, flusher.local_since_s, self._second.local_since_s, self._log.issued_s)
+        self._watch.look(peer if self._desk.part is Part.PRIMARY else (), local)
 
     def _frame_tables(self) -> dict[Part, dict[type, Callable[[Any], None]]]:
         client, flusher, copier, second = self._client, self._flusher, self._copier, self._second

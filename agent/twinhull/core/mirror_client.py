@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from .activity import EXTENT_BYTES
 from .effects import Complete, LocalDiscard, LocalWrite, ReadLocal, SendFrame
 from .frames import MAX_DATA_BYTES, Buffer, Discard, Write
+from .mirror_answers import Answers
 from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
 from .mirror_types import (
     ALWAYS_S,
+    NEED_FLUSH,
     NEED_LOCAL,
     NEED_PEER,
     NEVER_S,
@@ -45,30 +47,35 @@ class Client:
     """The path of a request, on the node that runs the resource.
 
     Args:
-        desk, log, flusher, locks: the other parts.
+        desk, log, flusher, locks, answers: the other parts.
         settled: a write can change no node any more (the resync may wait for that).
     """
 
     def __init__(
-        self, desk: Desk, log: LogLane, flusher: FlushRounds, locks: Locks, settled: Callable[[Pending], None]
+        self,
+        desk: Desk,
+        log: LogLane,
+        flusher: FlushRounds,
+        locks: Locks,
+        answers: Answers,
+        settled: Callable[[Pending], None],
     ) -> None:
         self._desk = desk
         self._log = log
         self._flusher = flusher
         self._locks = locks
+        self._answers = answers
         self._settled = settled
         self.io = Io.CLOSED
         self.serving = False
         self.lease_s = NEVER_S
         self.fails_up = False
-        self._gate_s = NEVER_S
         self._queue: deque[Pending] = deque()
         self._blocked: list[Pending] = []
         self._writes: dict[int, Pending] = {}
         self._reads: dict[int, Pending] = {}
         self._unacked: deque[Pending] = deque()
         self._failed: list[tuple[Pending, int]] = []
-        self._ready: deque[Complete] = deque()
         self._last_ack = 0
         self._discard_bytes = EXTENT_BYTES * max(1, min(DISCARD_EXTENTS, desk.activity.capacity // 4))
 
@@ -91,7 +98,7 @@ class Client:
             or offset_bytes + length_bytes > self._desk.size_bytes
             or (op == WRITE and (data is None or len(data) != length_bytes))
         ):
-            self._answer(tag, errno.EINVAL, None)
+            self._answers.give(tag, errno.EINVAL, None)
             return
         if op == WRITE and length_bytes > MAX_DATA_BYTES:
             self._split(tag, op, offset_bytes, length_bytes, data, fua, MAX_DATA_BYTES)
@@ -241,7 +248,7 @@ class Client:
             self._fail(item, error, False)
         elif not item.answered:
             item.answered = True
-            self._answer(item.tag, 0, data if data is not None else bytes(item.length_bytes))
+            self._answers.give(item.tag, 0, data if data is not None else bytes(item.length_bytes))
         return True
 
     def acked(self, seq: int) -> None:
@@ -263,7 +270,7 @@ class Client:
 
     def flush_confirmed(self, item: Pending, error: int) -> None:
         """A flush that covers this request is complete, or failed."""
-        item.need &= ~4
+        item.need &= ~NEED_FLUSH
         if error or not item.need:
             self._finish(item, error)
 
@@ -296,40 +303,26 @@ class Client:
         item.answered = True
         split = item.split
         if split is None:
-            self._answer(item.tag, error, None)
+            self._answers.give(item.tag, error, None)
             return
         split.error = split.error or error
         split.left -= 1
         if not split.left:
-            self._answer(split.tag, split.error, None)
-
-    def _answer(self, tag: int, error: int, data: Buffer | None) -> None:
-        """Promise 4: nothing is answered but by the node that may serve, and as PRIM only within the lease."""
-        desk = self._desk
-        if desk.now_s < self._gate_s and not self._ready:
-            desk.effects.append(Complete(tag, error, data))
-        else:
-            self._ready.append(Complete(tag, error, data))
-            self.release()
-
-    def release(self) -> None:
-        """Answer what could not be answered before, if it may be now."""
-        if self._ready and self._desk.now_s < self._gate_s:
-            self._desk.effects.extend(self._ready)
-            self._ready.clear()
+            self._answers.give(split.tag, split.error, None)
 
     # ---- what the machine decides --------------------------------------------------------------------
 
     def set_gate(self, *, release: bool = True) -> None:
         """Until when requests may be answered; `release` those that wait for that, if the time is known to be now."""
         if self.io is not Io.OPEN:
-            self._gate_s = NEVER_S
+            self._answers.allow(NEVER_S)
         elif self._desk.part is Part.NONE:
-            self._gate_s = ALWAYS_S
+            self._answers.allow(ALWAYS_S)
         else:
-            self._gate_s = self.lease_s if self.serving and self._desk.part is Part.PRIMARY else NEVER_S
+            leased = self.serving and self._desk.part is Part.PRIMARY
+            self._answers.allow(self.lease_s if leased else NEVER_S)
         if release:
-            self.release()
+            self._answers.release()
 
     def open(self, *, release: bool = True) -> None:
         """Issue requests from now on. `release`: see `set_gate`."""
@@ -344,13 +337,18 @@ class Client:
         self.set_gate()
 
     def close(self) -> None:
-        """Fail everything, now and later."""
+        """Fail everything, now and later.
+
+        What was sent and not confirmed still has to reach the peer, if the session is lost and comes back: both nodes
+        made the write or both will. Its buffer is the export's again, so it is copied.
+        """
+        for item in self._unacked:
+            if not item.answered and item.data is not None:
+                item.data = bytes(item.data)
         self.io = Io.CLOSED
         self.serving = self.fails_up = False
-        ready, self._ready = self._ready, deque()
-        self._gate_s = ALWAYS_S
-        for complete in ready:
-            self._desk.effects.append(Complete(complete.tag, complete.error or errno.EIO))
+        self._answers.fail()
+        self._answers.allow(ALWAYS_S)
         for item in self._unanswered():
             self._finish(item, errno.EIO)
         self._flusher.fail_waiters(errno.EIO)
@@ -385,21 +383,14 @@ class Client:
     def resend(self) -> None:
         """In a new session: everything that the peer did not confirm goes out again, in order."""
         self._last_ack = 0
-        round_ = self._flusher.unconfirmed()
-        round_seq = round_.seq if round_ is not None else 0
-        again: deque[Pending] = deque()
+        current = self._flusher.unconfirmed()
         for item in self._unacked:
-            if round_ is not None and item.seq > round_seq:
-                self._flusher.resend(round_)
-                round_ = None
-            if item.answered:
-                self._peer_done(item)
-            else:
-                self._send(item)
-                again.append(item)
-        if round_ is not None:
-            self._flusher.resend(round_)
-        self._unacked = again
+            if current is not None and item.seq > current.seq:
+                self._flusher.resend(current)
+                current = None
+            self._send(item)
+        if current is not None:
+            self._flusher.resend(current)
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -412,11 +403,6 @@ class Client:
     def unfinished(self) -> bool:
         """Whether a write was issued that one of the nodes did not confirm."""
         return bool(self._writes or self._unacked or self._failed)
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether a write was answered with an error before the peer confirmed it: it will not be sent again."""
-        return any(item.answered for item in self._unacked)
 
     @property
     def waiting(self) -> bool:

@@ -15,7 +15,7 @@ from .effects import ReadLocal
 from .events import CopyDone, PeerMarksComplete
 from .frames import MAX_DATA_BYTES, Buffer, Copy, CopyZero, Digests
 from .marks import BLOCK_BYTES, PAGE_BLOCKS, PAGE_COVER_BYTES, page_runs
-from .mirror_client import Client
+from .mirror_client import Client, Io
 from .mirror_rate import Pace, Rate
 from .mirror_types import Desk, Locks, MirrorProtocolError, Pending, Progress, ResyncSettings
 
@@ -182,7 +182,7 @@ class Copier:
 
         After a failure of this node's disk nothing is copied before marks were put together anew.
         """
-        if not self._desk.plan_holds:
+        if not self._desk.plan_holds or self._client().io is Io.HELD:
             return
         while self._started and self._may_start():
             run = self._next_run()

@@ -73,7 +73,8 @@ class LogLane:
         room = free + len(victims)
         self.starved = room < self._first_needs()
         if self.starved:
-            self._settle()
+            if activity.flush_helps:
+                self._settle()
             return
         self._commit(tuple(wanted[:room]), victims)
         if activity.unflushed() > activity.capacity * 3 // 4:

@@ -254,9 +254,13 @@ class Second:
         self._session_tickets.discard(ticket)
         return ours and not self._failed
 
-    def _fail(self, error: str, *, full: bool) -> None:
+    def stop(self) -> None:
+        """This node's disk failed: nothing is applied or confirmed any more in this session."""
         self._failed = True
         self._queue.clear()
+
+    def _fail(self, error: str, *, full: bool) -> None:
+        self.stop()
         self._desk.disk_failed(error, full=full)
 
     def wrote(self, ticket: int, error: str | None, full: bool) -> bool:

@@ -67,11 +67,11 @@ def _resource_failed(m: Module, why: str, error: str, *, move: bool) -> None:
         hours = m.settings.restart_window_s / 3600
         reason = f"{why}, after {m.settings.restart_limit} restarts within {hours:g} h"
         work.end(m, False, f"The resource of {m.name} failed on {m.me}: {reason}.")
-        work.begin(m, Operation(Work.LEAVE, reason, forced=True, come_back=False))
+        work.begin(m, Operation(Work.LEAVE, reason, forced=True))
         return
     m.host.restarts_s.append(m.now_s)
     if move and m.green_primary and m.work is None:
-        work.begin(m, Operation(Work.FAILOVER, why, come_back=False))
+        work.begin(m, Operation(Work.FAILOVER, why))
         return
     if m.host.state is HostState.RUNNING:
         host.restart_in_place(m, mode=m.settings.forced_stop_mode, timeout_s=0.0)
@@ -123,7 +123,7 @@ def _evacuate(m: Module, reason: str) -> None:
     m.io_open = False
     m.question = m.outdating = None
     m.emit(actions.CloseIO())
-    work.begin(m, Operation(Work.EVACUATE, reason, forced=True, come_back=False))
+    work.begin(m, Operation(Work.EVACUATE, reason, forced=True))
 
 
 def _fail_up(m: Module, reason: str) -> None:

@@ -253,7 +253,6 @@ class Operation:
     mode: StopMode = StopMode.STOP
     for_peer: bool = False
     then_stop: bool = False
-    come_back: bool = True
     began_s: float = 0.0
     taken: Id | None = None
 

@@ -28,7 +28,8 @@ class ModuleView:
         generation: first digits of the generation, `-` for a blank replica.
         peer_may_be_uptodate: what the record says of the peer.
         alone_since_s: seconds since the resource runs without a second copy; None while it does not.
-        peer_state: the peer's state as last heard, or `unreachable`.
+        peer_state: the peer's state as last heard; `unreachable`, or `no worker` / `worker silent` when only
+            its agent is heard.
         peer_heard_s: seconds since the peer's worker was last heard; None if never.
         connected: a data stream stands.
         volume: whether the replica is part of a volume (False: nothing was protected here yet).

@@ -56,7 +56,7 @@ def view(m: Module, now_s: float) -> ModuleView:
         generation=short(record.generation.id if record.generation else None),
         peer_may_be_uptodate=record.peer_may_be_uptodate,
         alone_since_s=None if m.alone_since_s is None else max(0.0, now_s - m.alone_since_s),
-        peer_state=(peer.state or "unknown") if reachable else "unreachable",
+        peer_state=(peer.state or "unknown") if reachable else _unheard(m, now_s),
         peer_heard_s=heard_s,
         connected=m.session is not None or m.link is not None,
         volume=record.volume_id is not None,
@@ -65,6 +65,13 @@ def view(m: Module, now_s: float) -> ModuleView:
         timeout_s=m.timeout_s,
         operation=m.work.work.value if m.work else "",
     )
+
+
+def _unheard(m: Module, now_s: float) -> str:
+    agent_s = m.peer.agent_heard_s
+    if agent_s is None or now_s - agent_s >= m.second_timeout_s:
+        return "unreachable"
+    return "worker silent" if m.peer.worker_runs else "no worker"
 
 
 def colour(m: Module) -> str:

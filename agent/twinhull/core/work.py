@@ -69,6 +69,8 @@ def _both_parents(mine: Generation, theirs: Generation) -> tuple[Id, ...]:
 
 
 def _override_refusal(m: Module) -> str:
+    if m.work is not None:
+        return f"{m.name} is busy on {m.me} ({m.work.work.value})."
     if m.mode not in (Mode.STOP, Mode.WAIT, Mode.ALONE):
         return f"{m.name} is {SHOWN[m.mode]} on {m.me}; stop it first."
     if m.mode is not Mode.ALONE and (not host.is_off(m) or m.ending):
@@ -93,7 +95,7 @@ def on_stop(m: Module, event: events.Stop) -> None:
     if m.work is not None and m.work.work is Work.LEAVE:
         m.work.forced = m.work.forced or event.forced
         m.reply("stop", False, f"{m.name} is being stopped on {m.me} already.")
-        _begin_down(m, m.work)
+        begin_down(m, m.work)
         return
     if m.work is not None and m.work.work is Work.EVACUATE:
         m.reply("stop", True, f"{m.name} is being given up on {m.me} already.")
@@ -219,10 +221,10 @@ def begin(m: Module, work: Operation) -> None:
         Work.EVACUATE: f"{m.name} is given up on {m.me}",
     }[work.work]
     m.say(f"{what}: {work.reason}.")
-    _begin_down(m, work)
+    begin_down(m, work)
 
 
-def _begin_down(m: Module, work: Operation) -> None:
+def begin_down(m: Module, work: Operation) -> None:
     """Stop and detach what runs here, in the way that suits the operation."""
     if m.mode in (Mode.GIVING, Mode.SECOND, Mode.ASKING):
         return

@@ -643,5 +643,3 @@ class World:
         for sector in self.history.sectors:
             for node in self.nodes:
                 self.check_sector(node.disk.volatile, sector, flushed_only=False)
-
-
