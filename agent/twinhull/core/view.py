@@ -83,6 +83,9 @@ def colour(m: Module) -> str:
         on_the_way = verdict is not None and verdict.kind is Kind.SESSION
         return "orange" if on_the_way or (verdict is None and not waiting.is_apart(m)) else "red"
     if m.mode is Mode.ALONE:
+        verdict = verdict_of(m)
+        if verdict is not None and verdict.kind is Kind.SPLIT:
+            return "red"
         return "green" if _runs(m) else "orange"
     current = m.session
     if m.mode is Mode.PRIM and current is not None and current.green:

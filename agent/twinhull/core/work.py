@@ -280,7 +280,8 @@ def stopped(m: Module) -> None:
     m.lost = m.question = m.outdating = None
     m.survivor = m.io_open = False
     m.alone_since_s = None
-    m.say(f"{m.name} is stopped on {m.me}.")
+    why = f": {m.work.reason}" if m.work is not None else ""
+    m.say(f"{m.name} is stopped on {m.me}{why}.")
     end(m, True, f"{m.name} is stopped on {m.me}.")
 
 
