@@ -6,27 +6,31 @@ import datetime as dt
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twinhull.config import ClusterConfig, NetworkRole, NodeConfig
 from twinhull.core.settings import Boot, Return
-from twinhull.errors import AgentDownError, PkiError
+from twinhull.errors import AgentDownError, PkiError, TwinhullError, UsageError
 from twinhull.transport import tls
 from twinhull.transport.control import ControlClient, ControlServer
 from twinhull.transport.heartbeats import Heartbeats, Network
+from twinhull.transport.listener import Refusals
 from twinhull.worker.loop import boot_clock_s
-from twinhull.worker.parts import clean_up_module
+from twinhull.worker.parts import clean_up_module, volume_directory
+from twinhull.worker.worker import FROM_AGENT, heartbeat_from_json
 
 from .desired import Wish, Wishes
 from .jobs import Jobs
 from .peer import PeerAgent
-from .supervisor import Launch, Supervisor, worker_argv
+from .supervisor import Launch, Supervisor, WorkerProcess, worker_argv
 
 CONTROL_TIMEOUT_S = 15.0
 LOOK_AFTER_S = 5.0
 LEAVE_TIMEOUT_S = 240.0
+END_PATIENCE_S = 30.0
 SHORTEST_BEAT_S = 0.1
 
 log = logging.getLogger(__name__)
@@ -49,23 +53,18 @@ class Agent:
         self._lock = threading.RLock()
         self.supervisors: dict[str, Supervisor] = {}
         self._beats: dict[str, dict[str, Any]] = {}
+        self._states: dict[str, str] = {}  # state of each module as its worker told last
+        self._boots: dict[str, threading.Timer] = {}
+        self._misheard = Refusals(log, boot_clock_s)
         self._stale: set[str] = set()  # modules whose worker runs with an older configuration
         self._ended = threading.Event()
         server_context = tls.server_context(node.pki_dir)
         client_context = tls.client_context(node.pki_dir)
+        self._client_context = client_context
         self.peer = PeerAgent(
             self.peer_name,
-            {
-                network: ControlClient(
-                    address,
-                    cluster.ports.control,
-                    client_context,
-                    cluster=cluster.cluster,
-                    expected_name=self.peer_name,
-                    timeout_s=CONTROL_TIMEOUT_S,
-                )
-                for network, address in self._control_addresses(self.peer_name).items()
-            },
+            self._clients_of_peer(),
+            self._clients_of_peer(),
             up=lambda: {name for name, seen in self.heartbeats.status().items() if seen.up},
         )
         self.heartbeats = Heartbeats(
@@ -84,7 +83,6 @@ class Agent:
             clock=boot_clock_s,
         )
         self._server_context = server_context
-        self._client_context = client_context
         self._server: ControlServer | None = None
 
     # ---- life ------------------------------------------------------------------------------------
@@ -113,14 +111,21 @@ class Agent:
         """Until `end`."""
         self._ended.wait()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was told to end."""
+        return self._ended.is_set()
+
     def healthy(self, wait_s: float) -> bool:
         """Whether, after `wait_s`, the agent still does its work; False also once it ends."""
         if self._ended.wait(wait_s):
             return False
         if not self._lock.acquire(timeout=wait_s):
             return False
-        self._lock.release()
-        return True
+        try:
+            return self.heartbeats.alive and all(seen.watching for seen in self.supervisors.values())
+        finally:
+            self._lock.release()
 
     def stop(self) -> None:
         """Put everything away; the workers go on."""
@@ -128,9 +133,21 @@ class Agent:
         if self._server is not None:
             self._server.close()
         self.heartbeats.stop()
-        for supervisor in self.supervisors.values():
+        for timer in list(self._boots.values()):
+            timer.cancel()
+        for supervisor in list(self.supervisors.values()):
             supervisor.close()
         self.peer.close()
+
+    def supervisor(self, module: str) -> Supervisor:
+        """The module's supervisor. Raises UsageError for a module that is not configured, AgentDownError."""
+        self.cluster.module(module)
+        supervisor = self.supervisors.get(module)
+        if supervisor is None:
+            raise AgentDownError(
+                f"No worker of {module} is watched on {self.node.node} yet.", "Try again soon."
+            )
+        return supervisor
 
     def watch_module(self, module: str) -> None:
         """Have a supervisor watch the module's worker."""
@@ -143,7 +160,7 @@ class Agent:
             silence_s=config.timeout_s,
             clean_up=lambda: clean_up_module(self.node, self.cluster, module),
         )
-        supervisor = Supervisor(launch, self._worker_said, self._worker_spawned)
+        supervisor = Supervisor(launch, self._worker_said, self._worker_connected)
         with self._lock:
             self.supervisors[module] = supervisor
         supervisor.start()
@@ -151,9 +168,37 @@ class Agent:
     def unwatch_module(self, module: str) -> None:
         """End the worker of a module that is gone from the configuration."""
         with self._lock:
-            supervisor = self.supervisors.pop(module)
+            supervisor = self.supervisors.pop(module, None)
             self._beats.pop(module, None)
-        supervisor.close(end_worker=True)
+            self._states.pop(module, None)
+        if supervisor is not None:
+            supervisor.close(end_worker=True)
+
+    def set_aside(self, module: str) -> Path:
+        """Keep the volume of a stopped module under another name; the module begins blank again.
+
+        Returns where it is kept. Raises UsageError while the module is not stopped, TwinhullError when its worker does not end.
+        """
+        supervisor = self.supervisor(module)
+        view, pid = supervisor.view, supervisor.pid
+        if view is None or view["state"] != "STOP":
+            raise UsageError(f"{module} is not stopped on {self.node.node}.", "Stop it first.")
+        process = WorkerProcess(pid) if pid is not None else None
+        self.unwatch_module(module)
+        try:
+            if process is not None and not process.ended(END_PATIENCE_S):
+                raise TwinhullError(
+                    f"The worker of {module} on {self.node.node} does not end.",
+                    "Its volume stays where it is.",
+                )
+            volume = volume_directory(self.node, module)
+            kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
+            volume.rename(kept)
+        finally:
+            if process is not None:
+                process.close()
+            self.watch_module(module)
+        return kept
 
     def renew_stopped_worker(self, module: str) -> None:
         """Have a changed configuration take effect: a worker that runs nothing is replaced now, another later."""
@@ -161,7 +206,8 @@ class Agent:
         if supervisor is None:
             self._stale.discard(module)
             return
-        if supervisor.view is None or supervisor.view["state"] != "STOP":
+        view = supervisor.view
+        if view is None or view["state"] != "STOP":
             self._stale.add(module)
             return
         self._stale.discard(module)
@@ -176,24 +222,48 @@ class Agent:
             with self._lock:
                 self._beats[module] = message
             self.heartbeats.beat_now()
+        elif op == "view":
+            self._look_at(module, message["view"])
         elif op == "tell_peer":
             self.peer.post("tell", {"module": module, "message": message["message"]})
 
-    def _worker_spawned(self, module: str) -> None:
-        """A fresh worker answers: start its module if that is what people want."""
-        config = self.cluster.module(module)
-        wish = self.wishes.get(module)
-        if wish is Wish.STOPPED or (wish is Wish.BOOT and config.boot.mode is Boot.MANUAL):
+    def _look_at(self, module: str, view: Mapping[str, Any]) -> None:
+        """A module that was stopped after too many restarts stays stopped, also when its worker begins anew."""
+        before, now = self._states.get(module, ""), str(view.get("state"))
+        self._states[module] = now
+        if before in ("", "STOP") or now != "STOP" or view.get("restarts", 0) < view.get("restart_limit", 1):
             return
-        delay_s = config.boot.delay_s if wish is Wish.BOOT else 0.0
-        self.wishes.set(module, Wish.STARTED)
-        threading.Timer(delay_s, self._boot_module, args=(module,)).start()
+        if self.wishes.get(module) is not Wish.STOPPED:
+            log.warning("%s stays stopped on %s until a person starts it", module, self.node.node)
+            self.wishes.set(module, Wish.STOPPED)
 
-    def _boot_module(self, module: str) -> None:
-        supervisor = self.supervisors.get(module)
-        if supervisor is None or self.wishes.get(module) is not Wish.STARTED:
+    def _worker_connected(self, module: str, adopted: bool) -> None:
+        """A worker answers: have its module started if people want that and nobody has told it yet.
+
+        The wish BOOT says that the start after the boot is still to come, for an adopted worker, too.
+        """
+        self._states.pop(module, None)
+        config = self.cluster.modules.get(module)
+        wish = self.wishes.get(module)
+        if config is None or wish is Wish.STOPPED or (adopted and wish is Wish.STARTED):
             return
-        supervisor.send({"op": "command", "id": 0, "command": "start", "arguments": {}})
+        if wish is Wish.BOOT and config.boot.mode is Boot.MANUAL:
+            return
+        timer = threading.Timer(
+            config.boot.delay_s if wish is Wish.BOOT else 0.0, self._boot_module, args=(module, wish)
+        )
+        timer.daemon = True
+        former, self._boots[module] = self._boots.get(module), timer
+        if former is not None:
+            former.cancel()
+        timer.start()
+
+    def _boot_module(self, module: str, wish: Wish) -> None:
+        supervisor = self.supervisors.get(module)
+        if supervisor is None or self.wishes.get(module) is not wish:
+            return
+        if supervisor.send({"op": "command", "id": 0, "command": "start", "arguments": {}}):
+            self.wishes.set(module, Wish.STARTED)
 
     # ---- heartbeats ------------------------------------------------------------------------------
 
@@ -211,17 +281,18 @@ class Agent:
 
     def _peer_beat(self, _network: str, payload: bytes) -> None:
         """What the peer's agent says goes to the workers; only what moved since counts there."""
-        modules = json.loads(payload)["modules"]
-        for module, said in modules.items():
+        try:
+            said = read_beat(payload)
+        except ValueError as error:
+            self._misheard.note(
+                self.peer_name, f"a heartbeat of the agent of {self.peer_name} cannot be read: {error}"
+            )
+            return
+        for module, messages in said.items():
             supervisor = self.supervisors.get(module)
-            if supervisor is None:
-                continue
-            supervisor.send({"op": "peer_agent", "worker": bool(said["worker"])})
-            if said["beat"] is not None:
-                supervisor.send({**said["beat"], "op": "beat"})
-            if said["dead"] is not None:
-                process, session = said["dead"]
-                supervisor.send({"op": "peer_worker_dead", "process": process, "session": session})
+            if supervisor is not None:
+                for message in messages:
+                    supervisor.send(message, wait=False)
 
     def tell(self, module: str, message: str) -> None:
         """The peer's machine speaks through its agent."""
@@ -233,25 +304,36 @@ class Agent:
 
     def _look_after(self) -> None:
         """Every few seconds: maintenance windows, and certificates that were renewed."""
-        certificate = self.node.pki_dir / "node.crt"
-        known = certificate.stat().st_mtime_ns
+        known = self._certificate_ns()
         while not self._ended.wait(LOOK_AFTER_S):
-            self._tell_windows()
-            for module in list(self._stale):
-                self.renew_stopped_worker(module)
             try:
-                seen = certificate.stat().st_mtime_ns
-                if seen != known:
+                self._tell_windows()
+                for module in list(self._stale):
+                    self.renew_stopped_worker(module)
+                seen = self._certificate_ns()
+                if seen not in (None, known):
                     self._take_certificate()
                     known = seen
-            except (OSError, PkiError) as error:
+            except PkiError as error:
                 log.error("the renewed certificate cannot be taken: %s", error)
+            except Exception:  # the next look must come all the same
+                log.exception("looking after the modules failed")
+
+    def _certificate_ns(self) -> int | None:
+        """When the node's certificate was written; None while it is not to be seen."""
+        try:
+            return (self.node.pki_dir / "node.crt").stat().st_mtime_ns
+        except OSError:
+            return None
 
     def _tell_windows(self) -> None:
         """Whether a module may go home now, by the local time of the node."""
         now = dt.datetime.now()
         for module, supervisor in list(self.supervisors.items()):
-            give_back = self.cluster.module(module).give_back
+            config = self.cluster.modules.get(module)
+            if config is None:
+                continue
+            give_back = config.give_back
             if give_back.mode is Return.WINDOW and give_back.window is not None:
                 supervisor.send({"op": "window", "open": give_back.window.is_open(now)})
 
@@ -267,7 +349,7 @@ class Agent:
         """The host goes down: hand every module over, or stop it, before the workers are killed."""
         answers = [
             threading.Thread(target=self._leave_module, args=(name, supervisor))
-            for name, supervisor in self.supervisors.items()
+            for name, supervisor in list(self.supervisors.items())
         ]
         for thread in answers:
             thread.start()
@@ -282,6 +364,19 @@ class Agent:
         except AgentDownError as error:
             log.warning("%s was not stopped in order: %s", module, error)
 
+    def _clients_of_peer(self) -> dict[str, ControlClient]:
+        return {
+            network: ControlClient(
+                address,
+                self.cluster.ports.control,
+                self._client_context,
+                cluster=self.cluster.cluster,
+                expected_name=self.peer_name,
+                timeout_s=CONTROL_TIMEOUT_S,
+            )
+            for network, address in self._control_addresses(self.peer_name).items()
+        }
+
     def _beat_interval_s(self) -> float:
         shortest = min((module.timeout_s for module in self.cluster.modules.values()), default=10.0)
         return max(SHORTEST_BEAT_S, shortest / 10)
@@ -292,3 +387,31 @@ class Agent:
     def _control_addresses(self, node: str) -> dict[str, str]:
         """The node's addresses by network, those of the networks for control first."""
         return {**self.cluster.addresses(node, NetworkRole.CONTROL), **self.cluster.nodes[node].addresses}
+
+
+def read_beat(payload: bytes) -> dict[str, list[dict[str, Any]]]:
+    """What a beat of the peer's agent says to the worker of each module. Pure; nothing in it is trusted.
+
+    Raises ValueError for what no agent of ours sends.
+    """
+    try:
+        modules = json.loads(payload)["modules"]
+        return {str(module): _for_worker(said) for module, said in modules.items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it has another form than agreed ({error!r})") from error
+
+
+def _for_worker(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if type(said["worker"]) is not bool:
+        raise TypeError("worker is neither true nor false")
+    messages: list[dict[str, Any]] = [{"op": "peer_agent", "worker": said["worker"]}]
+    if said["beat"] is not None:
+        beat = {**said["beat"], "op": "beat"}
+        heartbeat_from_json(beat)
+        messages.append(beat)
+    if said["dead"] is not None:
+        process, session = said["dead"]
+        dead = {"op": "peer_worker_dead", "process": process, "session": session}
+        FROM_AGENT["peer_worker_dead"](dead)
+        messages.append(dead)
+    return messages

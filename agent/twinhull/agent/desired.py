@@ -35,6 +35,6 @@ class Wishes:
     def set(self, module: str, wish: Wish) -> None:
         """Remember it."""
         path = self._directory / module
-        part = path.with_suffix(".part")
+        part = self._directory / f".{module}.part"
         part.write_text(wish.value)
         part.replace(path)

@@ -64,7 +64,7 @@ class Job:
 
 
 class Jobs:
-    """All jobs of this agent; the newest `KEPT_JOBS` are kept."""
+    """All jobs of this agent; of those that are done the newest `KEPT_JOBS` are kept."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -75,7 +75,7 @@ class Jobs:
         job = Job(secrets.token_hex(8), title, time.monotonic())
         with self._lock:
             self._jobs[job.id] = job
-            for old in list(self._jobs)[:-KEPT_JOBS]:
+            for old in [old for old, known in self._jobs.items() if known.done][:-KEPT_JOBS]:
                 del self._jobs[old]
         threading.Thread(target=self._run, args=(job, work), name=f"job-{title}", daemon=True).start()
         return job

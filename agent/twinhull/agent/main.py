@@ -22,6 +22,8 @@ from .methods import Methods
 
 WATCHDOG_SHARE = 3
 
+log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def _only_one(run_dir: Path) -> Iterator[None]:
@@ -70,7 +72,6 @@ def run(node_file: Path) -> int:
     node = configuration.load_node(node_file)
     cluster = configuration.load_cluster(node.cluster_config, node)
     handle = logs.setup_logging(node.log_dir, node.node)
-    log = logging.getLogger(__name__)
     try:
         with _only_one(node.run_dir):
             agent = Agent(node_file, node, cluster)
@@ -94,6 +95,12 @@ def run(node_file: Path) -> int:
 
 def _feed_watchdog(agent: Agent) -> None:
     """Prove to the service manager that the agent still does its work, as long as it does."""
-    interval_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6 / WATCHDOG_SHARE
-    while interval_s and agent.healthy(interval_s):
+    try:
+        interval_s = int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6 / WATCHDOG_SHARE
+    except ValueError:
+        log.error("WATCHDOG_USEC is no number: the service manager is told nothing")
+        return
+    while interval_s > 0 and agent.healthy(interval_s):
         notify("WATCHDOG=1")
+    if interval_s > 0 and not agent.ended:
+        log.critical("the agent does not do its work any more; the service manager restarts it")

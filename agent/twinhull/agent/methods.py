@@ -7,21 +7,27 @@ not be able to stop the other one's modules.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import twinhull
 from twinhull import config as configuration
 from twinhull import log as logs
-from twinhull.errors import TransportError, TwinhullError, UsageError
+from twinhull.core.settings import StopMode
+from twinhull.errors import ConfigError, TransportError, TwinhullError, UsageError
 from twinhull.transport import pki
-from twinhull.transport.control import Caller
+from twinhull.transport.control import Caller, RemoteError
 from twinhull.transport.tls import Role
+from twinhull.worker.parts import volume_directory
 
-from . import protect, snapshot
+from . import follow, protect, snapshot
 from .agent import Agent
 from .desired import Wish
 from .jobs import Job
@@ -29,8 +35,12 @@ from .status import cluster_warnings, module_status, unreachable_node
 
 Method = Callable[[Caller, dict[str, Any]], dict[str, Any]]
 
-COMMAND_TIMEOUT_S = 3600.0
-STATUS_TIMEOUT_S = 3.0
+COMMAND_TIMEOUT_S = 7 * 86_400.0
+"""Copying a VM out takes as long as it takes; a worker that dies or hangs ends the wait at once."""
+MAX_TOLD_CHARS = 64 << 10
+MAX_LOG_LINES = 5000
+FOLLOWED = {"start": follow.follow_start, "swap": follow.follow_swap}
+STATUS_TIMEOUT_S = 2.0
 SNAPSHOT_PIECE_BYTES = 512 << 10
 COMMANDS = (
     "start",
@@ -42,8 +52,21 @@ COMMANDS = (
     "checker-suspend",
     "checker-resume",
 )
+STOP_MODES = tuple(mode.value for mode in StopMode)
+WISHES: Mapping[str, Wish] = {"start": Wish.STARTED, "stop": Wish.STOPPED}
 PEER_METHODS = frozenset(
-    {"status_local", "tell", "config_show", "config_store", "check_host", "logs", "stand_by", "join", "part"}
+    {
+        "status_local",
+        "tell",
+        "config_show",
+        "config_store",
+        "check_host",
+        "logs",
+        "stand_by",
+        "join",
+        "part",
+        "set_aside",
+    }
 )
 
 log = logging.getLogger(__name__)
@@ -55,6 +78,7 @@ class Methods:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._audit = logs.AuditLog(agent.node.log_dir, agent.node.node)
+        self._configuring = threading.Lock()
 
     def table(self) -> Mapping[str, Method]:
         """Name to method, each guarded by who may call it."""
@@ -77,6 +101,7 @@ class Methods:
             "stand_by",
             "join",
             "part",
+            "set_aside",
         )
         return {name: self._guarded(name) for name in names}
 
@@ -117,8 +142,12 @@ class Methods:
 
     def _status_local(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         agent = self._agent
-        certificates = pki.show(agent.node.pki_dir)
         warnings = list(configuration.warnings(agent.cluster))
+        certificates = []
+        try:
+            certificates = pki.show(agent.node.pki_dir)
+        except (TwinhullError, OSError) as error:
+            warnings.append(f"the certificates of {agent.node.node} cannot be read: {error}")
         warnings += [
             f"the {seen.kind} certificate of {seen.name} on {agent.node.node} expires in {seen.days_left} days: "
             "renew it with `twinhull pki renew`"
@@ -145,16 +174,21 @@ class Methods:
     def _module(self, name: str) -> dict[str, Any]:
         agent = self._agent
         config = agent.cluster.module(name)
-        supervisor = agent.supervisors[name]
+        supervisor = agent.supervisors.get(name)
+        worker = (
+            {"alive": False, "pid": None, "trouble": "it is not watched yet"}
+            if supervisor is None
+            else {"alive": supervisor.alive, "pid": supervisor.pid, "trouble": supervisor.trouble}
+        )
         return module_status(
-            supervisor.view,
+            supervisor.view if supervisor is not None else None,
             {
                 "folder": str(config.folder),
                 "size_bytes": config.size_bytes,
                 "preferred": config.preferred,
                 "witness": agent.cluster.witness.kind.name.lower(),
             },
-            {"alive": supervisor.alive, "pid": supervisor.pid, "trouble": supervisor.trouble},
+            worker,
         )
 
     # ---- commands --------------------------------------------------------------------------------
@@ -164,21 +198,33 @@ class Methods:
         if command not in COMMANDS:
             raise UsageError(f"There is no command {command!r}.", f"Commands are: {', '.join(COMMANDS)}.")
         config = self._agent.cluster.module(module)
-        details = {key: arguments[key] for key in ("as_primary", "forced", "mode") if arguments.get(key)}
+        details = _command_details(arguments)
         self._audit.write(who=_who(caller, arguments), what=command, module=module, details=details)
 
         def work(job: Job) -> str:
             job.progress(f"{command} of {module}")
-            if command == "start":
-                self._agent.wishes.set(module, Wish.STARTED)
-            elif command == "stop":
-                self._agent.wishes.set(module, Wish.STOPPED)
-            return self._tell_worker(config.name, command, details)
+            sentence = self._wished(config.name, command, details)
+            if command in FOLLOWED:
+                return FOLLOWED[command](self._agent, config.name, job)
+            return sentence
 
         return {"job": self._agent.jobs.start(f"{command} {module}", work).id}
 
+    def _wished(self, module: str, command: str, details: Mapping[str, Any]) -> str:
+        """Give the command, and remember what people want now, for a worker that begins anew meanwhile."""
+        wishes = self._agent.wishes
+        before = wishes.get(module)
+        if command in WISHES:
+            wishes.set(module, WISHES[command])
+        try:
+            return self._tell_worker(module, command, details)
+        except UsageError:
+            if command == "stop":
+                wishes.set(module, before)  # it runs on
+            raise
+
     def _tell_worker(self, module: str, command: str, details: Mapping[str, Any]) -> str:
-        answer = self._agent.supervisors[module].ask(
+        answer = self._agent.supervisor(module).ask(
             {"op": "command", "command": command, "arguments": dict(details)}, COMMAND_TIMEOUT_S
         )
         if not answer["ok"]:
@@ -212,7 +258,7 @@ class Methods:
                 self._agent.node.log_dir,
                 module=None if module is None else str(module),
                 after=str(arguments.get("after") or ""),
-                limit=int(arguments.get("limit") or 200),
+                limit=min(max(_number(arguments, "limit") or 200, 1), MAX_LOG_LINES),
             )
         except ValueError as error:
             raise UsageError(f"The logs cannot be read from there: {error}.") from error
@@ -230,51 +276,95 @@ class Methods:
         """Check on this node, store on both, take over what can be taken over now."""
         agent = self._agent
         text = _text(arguments, "text")
-        new, change = self._checked(text)
         if arguments.get("dry_run"):
+            _, change = self._checked(text)
             return {"changed": list(change.changed), "warnings": list(change.warnings)}
-        warnings = list(change.warnings)
-        self._audit.write(who=_who(caller, arguments), what="config apply", module="", details={})
-        try:
-            agent.peer.call("config_store", {"text": text}, patient=True)
-        except TransportError as error:
-            warnings.append(
-                f"{agent.peer_name} did not take the configuration ({error}): apply it there when it is back"
-            )
-        self._take_over(text, new)
+        with self._alone_configuring():
+            new, change = self._checked(text)
+            warnings = list(change.warnings)
+            details = {"digest": new.digest()}
+            self._audit.write(who=_who(caller, arguments), what="config apply", module="", details=details)
+            part = self._prepared(text)
+            try:
+                agent.peer.call("config_store", {"text": text}, patient=True)
+            except RemoteError as error:
+                part.unlink()
+                raise ConfigError(
+                    f"{agent.peer_name} refuses the configuration: {error.what}",
+                    f"{error.remedy} Nothing was applied.",
+                ) from error
+            except TransportError as error:
+                warnings.append(
+                    f"{agent.peer_name} did not take the configuration ({error}): apply it there when it is back"
+                )
+            self._take_over(part, new)
         return {"changed": list(change.changed), "warnings": warnings}
 
     def _config_store(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """The peer's agent hands over a configuration that a person applied there."""
         text = _text(arguments, "text")
-        new, change = self._checked(text)
-        self._audit.write(who=caller.name, what="config store", module="", details={})
-        self._take_over(text, new)
+        with self._alone_configuring():
+            new, change = self._checked(text)
+            self._audit.write(who=caller.name, what="config store", details={"digest": new.digest()})
+            self._take_over(self._prepared(text), new)
         return {"changed": list(change.changed)}
+
+    @contextmanager
+    def _alone_configuring(self) -> Iterator[None]:
+        """One change at a time. It does not wait: two nodes that wait for each other would wait for ever."""
+        if not self._configuring.acquire(blocking=False):
+            raise UsageError(
+                f"Another configuration is being applied on {self._agent.node.node}.",
+                "Try again when it is done.",
+            )
+        try:
+            yield
+        finally:
+            self._configuring.release()
 
     def _checked(self, text: str) -> tuple[configuration.ClusterConfig, configuration.Change]:
         agent = self._agent
         new = configuration.parse_cluster(text, "cluster.yml", agent.node)
-        views = {name: supervisor.view or {} for name, supervisor in agent.supervisors.items()}
+        views = {name: supervisor.view for name, supervisor in list(agent.supervisors.items())}
         change = configuration.check_change(
             agent.cluster,
             new,
-            running={name for name, view in views.items() if view.get("state", "STOP") != "STOP"},
-            existing={name for name, view in views.items() if view.get("volume")},
+            running={name for name, view in views.items() if view and view["state"] != "STOP"},
+            existing={name for name, view in views.items() if self._has_volume(name, view)},
         )
         return new, change
 
-    def _take_over(self, text: str, new: configuration.ClusterConfig) -> None:
+    def _has_volume(self, module: str, view: Mapping[str, Any] | None) -> bool:
+        """Whether the module's volume was made; without a worker to ask, its directory says so."""
+        if view is not None:
+            return bool(view["volume"])
+        directory = volume_directory(self._agent.node, module)
+        return directory.is_dir() and any(directory.iterdir())
+
+    def _prepared(self, text: str) -> Path:
+        """The text durably beside the configuration, with its mode, ready to take its place in one step."""
+        path = self._agent.node.cluster_config
+        part = path.with_name(f".{path.name}.part")
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return part
+
+    def _take_over(self, part: Path, new: configuration.ClusterConfig) -> None:
         agent = self._agent
-        path = agent.node.cluster_config
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        part.replace(path)
+        part.replace(agent.node.cluster_config)
+        _sync_directory(part.parent)
         old, agent.cluster = agent.cluster, new
+        all_change = dataclasses.replace(old, modules={}) != dataclasses.replace(new, modules={})
         for module in old.modules.keys() - new.modules.keys():
             agent.unwatch_module(module)
         for module in old.modules.keys() & new.modules.keys():
-            if old.module(module) != new.module(module):
+            if all_change or old.module(module) != new.module(module):
                 agent.renew_stopped_worker(module)
         for module in new.modules.keys() - old.modules.keys():
             agent.watch_module(module)
@@ -284,6 +374,7 @@ class Methods:
     def _protect(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         module = _text(arguments, "module")
         self._agent.cluster.module(module)
+        _flag(arguments, "stop_vm")
         self._audit.write(who=_who(caller, arguments), what="protect", module=module, details={})
         work = protect.Protection(self._agent, module, arguments, self._tell_worker)
         return {"job": self._agent.jobs.start(f"protect {module}", work.run).id}
@@ -291,7 +382,8 @@ class Methods:
     def _unprotect(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         module = _text(arguments, "module")
         self._agent.cluster.module(module)
-        self._audit.write(who=_who(caller, arguments), what="unprotect", module=module, details={})
+        details = {"target": arguments.get("target") or ""}
+        self._audit.write(who=_who(caller, arguments), what="unprotect", module=module, details=details)
         work = protect.Unprotection(self._agent, module, arguments, self._tell_worker)
         return {"job": self._agent.jobs.start(f"unprotect {module}", work.run).id}
 
@@ -318,17 +410,23 @@ class Methods:
         job = self._agent.jobs.get(_text(arguments, "job"))
         if not isinstance(job.result, Path):
             raise UsageError("That job has made no archive.")
-        with job.result.open("rb") as file:
-            file.seek(int(arguments.get("offset") or 0))
-            data = file.read(SNAPSHOT_PIECE_BYTES)
-        return {"data_base64": base64.b64encode(data).decode(), "size": job.result.stat().st_size}
+        offset_bytes = _number(arguments, "offset")
+        try:
+            with job.result.open("rb") as file:
+                file.seek(offset_bytes)
+                data = file.read(SNAPSHOT_PIECE_BYTES)
+            return {"data_base64": base64.b64encode(data).decode(), "size": job.result.stat().st_size}
+        except FileNotFoundError:
+            raise UsageError(
+                "That archive is gone.", "A newer snapshot replaced it: make one again."
+            ) from None
 
     # ---- the peer --------------------------------------------------------------------------------
 
     def _stand_by(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """The peer is about to protect a module: a blank replica here waits, stopped, until it is asked to join."""
         module = _text(arguments, "module")
-        view = self._agent.supervisors[module].view or {}
+        view = self._agent.supervisor(module).view or {}
         if view.get("generation") != "-":
             raise UsageError(f"{self._agent.node.node} holds a volume of {module} with content.")
         self._agent.wishes.set(module, Wish.STOPPED)
@@ -340,22 +438,34 @@ class Methods:
         """The peer protects a module: start it here, too (never as primary)."""
         module = _text(arguments, "module")
         self._agent.cluster.module(module)
+        self._audit.write(who=caller.name, what="join", module=module)
         self._agent.wishes.set(module, Wish.STARTED)
         return {"sentence": self._tell_worker(module, "start", {})}
 
     def _part(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """The peer, which runs the module, ends its protection: leave, if this is the second replica."""
         module = _text(arguments, "module")
-        view = self._agent.supervisors[module].view or {}
+        view = self._agent.supervisor(module).view or {}
         if view.get("state") != "SECOND":
             raise UsageError(f"{module} is not the second replica on {self._agent.node.node}.")
+        self._audit.write(who=caller.name, what="part", module=module)
         self._agent.wishes.set(module, Wish.STOPPED)
         return {"sentence": self._tell_worker(module, "stop", {})}
+
+    def _set_aside(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The peer took a module out of protection: its volume here is kept under another name."""
+        module = _text(arguments, "module")
+        self._agent.supervisor(module)
+        self._audit.write(who=caller.name, what="set aside", module=module)
+        return {"path": str(self._agent.set_aside(module))}
 
     def _tell(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         if caller.name != self._agent.peer_name:
             raise UsageError("Only the peer's agent may pass messages on.")
-        self._agent.tell(_text(arguments, "module"), _text(arguments, "message"))
+        message = _text(arguments, "message")
+        if len(message) > MAX_TOLD_CHARS:
+            raise UsageError(f"A message of {len(message)} characters is too long to be passed on.")
+        self._agent.tell(_text(arguments, "module"), message)
         return {}
 
 
@@ -369,3 +479,39 @@ def _text(arguments: Mapping[str, Any], key: str) -> str:
 def _who(caller: Caller, arguments: Mapping[str, Any]) -> str:
     by = arguments.get("by")
     return f"{by} ({caller.name})" if isinstance(by, str) and by else caller.name
+
+
+def _number(arguments: Mapping[str, Any], key: str) -> int:
+    """A whole number from 0 on; 0 where there is none."""
+    value = arguments.get(key, 0)
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0:
+        raise UsageError(f"The argument {key!r} is no whole number from 0 on.")
+    return value
+
+
+def _flag(arguments: Mapping[str, Any], key: str) -> bool:
+    value = arguments.get(key)
+    if value is not None and type(value) is not bool:
+        raise UsageError(f"The argument {key!r} is neither true nor false.")
+    return bool(value)
+
+
+def _command_details(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command was given beside the module. Raises UsageError, before anything is changed."""
+    details: dict[str, Any] = {key: True for key in ("as_primary", "forced") if _flag(arguments, key)}
+    mode = arguments.get("mode")
+    if mode:
+        if mode not in STOP_MODES:
+            raise UsageError(f"There is no way {mode!r} to stop.", f"Ways are: {', '.join(STOP_MODES)}.")
+        details["mode"] = mode
+    return details
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,13 +6,15 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from twinhull.errors import PeerUnreachableError, TransportError
+from twinhull.errors import PeerUnreachableError, TransportError, TwinhullError
 from twinhull.transport.control import ControlClient, RemoteError
 
 QUEUED_MESSAGES = 1000
+MESSAGE_TIMEOUT_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +25,20 @@ class PeerAgent:
     Args:
         name: of the peer's node.
         clients: one for each network, in order of preference.
+        messengers: the same for queued messages: they decide failovers, and must not wait for somebody's long call.
         up: tells which networks carry heartbeats now; the others are tried last, or not at all.
     """
 
     def __init__(
-        self, name: str, clients: Mapping[str, ControlClient], up: Callable[[], Collection[str]]
+        self,
+        name: str,
+        clients: Mapping[str, ControlClient],
+        messengers: Mapping[str, ControlClient],
+        up: Callable[[], Collection[str]],
     ) -> None:
         self.name = name
         self._clients = dict(clients)
+        self._messengers = dict(messengers)
         self._up = up
         self._messages: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(QUEUED_MESSAGES)
         threading.Thread(target=self._post_messages, name="peer-messages", daemon=True).start()
@@ -47,18 +55,33 @@ class PeerAgent:
 
         Args:
             patient: try also over networks that carry no heartbeats.
-            timeout_s: for each network that is tried; None for the clients' own.
+            timeout_s: for all networks together; None for the clients' own, for each.
         """
+        return self._call(self._clients, method, arguments, patient=patient, timeout_s=timeout_s)
+
+    def _call(
+        self,
+        clients: Mapping[str, ControlClient],
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        patient: bool,
+        timeout_s: float | None,
+    ) -> dict[str, Any]:
         up = self._up()
-        networks = [name for name in self._clients if name in up]
+        networks = [name for name in clients if name in up]
         if patient:
-            networks += [name for name in self._clients if name not in up]
+            networks += [name for name in clients if name not in up]
         if not networks:
             raise PeerUnreachableError(f"The agent of {self.name} is not heard on any network.")
         reasons = []
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         for network in networks:
+            left_s = None if deadline_s is None else deadline_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                break
             try:
-                return self._clients[network].call(method, arguments, timeout_s)
+                return clients[network].call(method, arguments, left_s)
             except RemoteError:
                 raise
             except TransportError as error:
@@ -74,12 +97,14 @@ class PeerAgent:
         """End the connections."""
         with contextlib.suppress(queue.Full):
             self._messages.put_nowait(None)
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._messengers.values()):
             client.close()
 
     def _post_messages(self) -> None:
         while (message := self._messages.get()) is not None:
             try:
-                self.call(*message, patient=True)
-            except TransportError as error:
+                self._call(self._messengers, *message, patient=True, timeout_s=MESSAGE_TIMEOUT_S)
+            except TwinhullError as error:
                 log.info("a message to %s was lost: %s", self.name, error)
+            except Exception:  # later messages must not be lost with this one
+                log.exception("a message to %s was lost", self.name)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinhull.attach.folder import check_folder
 from twinhull.config import LibvirtConfig, ModuleConfig
-from twinhull.errors import TwinhullError, UsageError
-from twinhull.resources.base import Resource
+from twinhull.errors import FolderNotOursError, TwinhullError, UsageError
+from twinhull.resources.base import Finding, Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.worker.parts import build_attacher, build_moves, build_resource
 
@@ -35,13 +36,27 @@ def check_this_host(agent: Agent, module: str, definition: object = None) -> lis
         definition: the domain XML to check instead of the one in the folder (before protection).
     """
     resource = _resource(agent, module)
+    findings: list[Finding] = []
     if isinstance(definition, str) and isinstance(resource, LibvirtResource):
         findings = resource.check_definition(definition)
-    elif isinstance(resource, LibvirtResource):
-        return []  # nothing is known of the VM while its folder is mounted elsewhere
-    else:
+    elif not isinstance(
+        resource, LibvirtResource
+    ):  # nothing is known of a VM whose folder is mounted elsewhere
         findings = resource.check_host()
-    return [{"fatal": finding.fatal, "sentence": finding.sentence} for finding in findings]
+    found = [{"fatal": finding.fatal, "sentence": finding.sentence} for finding in findings]
+    return [*_folder_objections(agent, module), *found]
+
+
+def _folder_objections(agent: Agent, module: str) -> list[dict[str, Any]]:
+    """Why nothing can be mounted at the module's folder on this node."""
+    config = agent.cluster.module(module)
+    if build_attacher(agent.node, agent.cluster, config).attached():
+        return []
+    try:
+        check_folder(module, Path(config.folder))
+    except FolderNotOursError as error:
+        return [{"fatal": True, "sentence": f"Node {agent.node.node}: {error}"}]
+    return []
 
 
 def _resource(agent: Agent, module: str) -> Resource:
@@ -155,7 +170,7 @@ class Protection:
         return self._agent.cluster.module(self._module)
 
     def _check_nodes(self) -> None:
-        own = self._agent.supervisors[self._module].view
+        own = self._agent.supervisor(self._module).view
         if own is None:
             raise UsageError(
                 f"The worker of {self._module} does not run on this node.", "See `twinhull status`."
@@ -208,7 +223,7 @@ class Protection:
         """Wait until the view shows what is waited for, and say meanwhile how far things are."""
         missing_since_s: float | None = None
         while True:
-            view = self._agent.supervisors[self._module].view
+            view = self._agent.supervisor(self._module).view
             if view is None:
                 missing_since_s = missing_since_s or time.monotonic()
                 if time.monotonic() - missing_since_s > WORKER_PATIENCE_S:
@@ -245,7 +260,7 @@ class Unprotection:
 
     def run(self, job: Job) -> str:
         """Stop the other node's replica, stop here, copy out. Returns the closing sentence."""
-        view = self._agent.supervisors[self._module].view
+        view = self._agent.supervisor(self._module).view
         if view is None or view["state"] not in ("PRIM", "ALONE"):
             raise UsageError(
                 f"{self._module} does not run on this node.", "Run unprotect on the node that runs it."
@@ -264,16 +279,30 @@ class Unprotection:
             self._wait_alone()
         job.progress("stopping the resource and copying it out of the volume")
         self._agent.wishes.set(self._module, Wish.STOPPED)
-        self._tell(self._module, "stop", {"release": target or ""})
-        return (
+        try:
+            self._tell(self._module, "stop", {"release": target or ""})
+        except UsageError:
+            self._agent.wishes.set(self._module, Wish.STARTED)  # it runs on
+            raise
+        job.progress("setting the volumes aside")
+        kept = self._agent.set_aside(self._module)
+        sentence = (
             f"{self._module} is not protected any more"
             + (f"; its files lie in {target}." if target else ".")
-            + " Its volumes were kept on both nodes."
+            + f" Its volume was kept in {kept} on {self._agent.node.node}"
         )
+        try:
+            there = self._agent.peer.call("set_aside", {"module": self._module}, patient=True)["path"]
+        except TwinhullError as error:
+            raise TwinhullError(
+                f"{sentence}, but that of {self._agent.peer_name} could not be set aside: {error}",
+                "Stop the module there and rename its volume's directory before it is protected again.",
+            ) from error
+        return f"{sentence} and in {there} on {self._agent.peer_name}; delete them when they are not needed."
 
     def _wait_alone(self) -> None:
         deadline_s = time.monotonic() + WORKER_PATIENCE_S
-        while (view := self._agent.supervisors[self._module].view) is None or view["state"] != "ALONE":
+        while (view := self._agent.supervisor(self._module).view) is None or view["state"] != "ALONE":
             if time.monotonic() > deadline_s:
                 raise TwinhullError(f"{self._module} did not become ALONE.", "See `twinhull status`.")
             time.sleep(POLL_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import re
 import subprocess
 import tarfile
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 NEWEST_LOG_BYTES = 8 << 20
+_KEYS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 FACT_TIMEOUT_S = 20.0
 FACTS: Mapping[str, tuple[str, ...]] = {
     "uname.txt": ("uname", "-a"),
@@ -54,17 +56,22 @@ def make(
     directory = agent.node.run_dir / "snapshots"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in directory.glob("*.tar.gz"):
-        old.unlink()
+        old.unlink(missing_ok=True)
     path = directory / f"twinhull-{agent.node.node}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
     hide = Anonymiser(_names(agent)) if anonymise else None
     with tarfile.open(path, "w:gz") as archive:
         pieces = list(_pieces(agent, status))
         for done, (name, read) in enumerate(pieces, 1):
             progress(f"collecting {name}", done, len(pieces))
-            text = read()
+            text = clean_of_keys(read())
             _add(archive, hide.text(name) if hide else name, hide.text(text) if hide else text)
     path.chmod(0o600)
     return path
+
+
+def clean_of_keys(text: str) -> str:
+    """The text without private keys, wherever one may have got into a log or a configuration."""
+    return _KEYS.sub("[a private key was here]", text)
 
 
 def _names(agent: Agent) -> dict[str, list[str]]:

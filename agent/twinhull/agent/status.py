@@ -67,6 +67,7 @@ VIEW_KEYS = (
     "sentence",
     "waiting_for",
     "resource",
+    "resource_state",
     "generation",
     "peer_may_be_uptodate",
     "restarts",

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import select
 import signal
 import socket
 import struct
@@ -31,6 +32,7 @@ from twinhull.worker.link import LineBuffer
 RESPAWN_PAUSE_S = 0.5
 RESPAWN_PAUSE_MAX_S = 30.0
 SETTLED_S = 5.0
+LINGER_POLL_S = 0.02
 CONNECT_PATIENCE_S = 10.0
 MAX_WORDS_BYTES = 4096
 
@@ -43,6 +45,38 @@ class Death:
 
     process: str
     session: str | None
+
+
+class WorkerProcess:
+    """A worker's process, held so that its number can never come to mean another one (pidfd_open(2)).
+
+    Raises ProcessLookupError when it is gone already.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+        self.killed = False
+
+    def alive(self) -> bool:
+        """Whether any thread of it still runs."""
+        return not self.ended(0.0)
+
+    def ended(self, patience_s: float) -> bool:
+        """Whether all of it is gone, waiting at most `patience_s` for that."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(patience_s * 1000))
+
+    def kill(self) -> None:
+        """SIGKILL; one that hangs in the kernel dies later."""
+        self.killed = True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
 
 
 @dataclass(frozen=True)
@@ -71,27 +105,28 @@ class Supervisor:
 
     Args:
         on_message: takes every message of the worker that is not an answer.
-        on_spawned: called when a fresh worker was started and answers (not when one was adopted).
+        on_connected: called when a worker answers, with True when it was there before (adopted), False when it is
+            fresh.
     """
 
     def __init__(
         self,
         launch: Launch,
         on_message: Callable[[str, dict[str, Any]], None],
-        on_spawned: Callable[[str], None],
+        on_connected: Callable[[str, bool], None],
     ) -> None:
         self.launch = launch
         self._on_message = on_message
-        self._on_spawned = on_spawned
+        self._on_connected = on_connected
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._pid: int | None = None
-        self._last_pid: int | None = None
+        self._last: WorkerProcess | None = None
         self._process = ""
         self._session: str | None = None
         self._heard_s = time.monotonic()
         self._numbers = itertools.count(1)
-        self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._running = True
         self._stopped = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -129,11 +164,22 @@ class Supervisor:
         """Process id of the worker, while connected."""
         return self._pid
 
-    def send(self, message: Mapping[str, Any]) -> bool:
-        """Hand a message to the worker; False when there is none."""
+    @property
+    def watching(self) -> bool:
+        """Whether the thread that watches does so, was not begun yet, or was told to stop."""
+        return not self._running or self._thread.ident is None or self._thread.is_alive()
+
+    def send(self, message: Mapping[str, Any], *, wait: bool = True) -> bool:
+        """Hand a message to the worker; False when there is none, or it takes none.
+
+        Args:
+            wait: False for what is said again soon: a worker that does not read must not hold up the caller.
+        """
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        with self._lock:
-            if self._socket is None:
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            if self._socket is None or not (wait or _writable(self._socket)):
                 return False
             try:
                 self._socket.sendall(data)
@@ -142,11 +188,13 @@ class Supervisor:
                     self._socket.shutdown(socket.SHUT_RDWR)  # a message may have gone half-way
                 return False
             return True
+        finally:
+            self._lock.release()
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send a message and wait for its answer. Raises AgentDownError when no worker answers in time."""
         number = next(self._numbers)
-        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._answers[number] = answers
         try:
             if not self.send({**message, "id": number}):
@@ -154,7 +202,7 @@ class Supervisor:
                     f"The worker of {self.launch.module} is not running: {self.trouble or 'it is being started'}.",
                     "Try again in a few seconds; `twinhull logs` says more.",
                 )
-            return answers.get(timeout=timeout_s)
+            answer = answers.get(timeout=timeout_s)
         except queue.Empty:
             raise AgentDownError(
                 f"The worker of {self.launch.module} did not answer within {timeout_s:.0f} s.",
@@ -162,31 +210,60 @@ class Supervisor:
             ) from None
         finally:
             del self._answers[number]
+        if answer is None:
+            raise AgentDownError(
+                f"The worker of {self.launch.module} was lost before it answered.",
+                "The command may still take effect: look at the status.",
+            )
+        return answer
 
     # ---- the watching thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
         pause_s = RESPAWN_PAUSE_S
         while self._running:
-            self._note_end()
-            connection = self._connect(0.0)
-            adopted = connection is not None
-            if connection is None and self._lingers():
-                self._stopped.wait(0.02)
-                continue
-            if connection is None:
-                connection = self._begin_anew()
-            if connection is None:
-                self._stopped.wait(pause_s)
-                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
-                continue
-            began_s = time.monotonic()
-            self._serve(connection, adopted=adopted)
-            if time.monotonic() - began_s < SETTLED_S:
-                self._stopped.wait(pause_s)
-                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
-            else:
+            try:
+                settled = self._watch_one_life()
+            except Exception as error:  # whatever it was, the module must not stay unwatched
+                log.exception("%s: watching its worker failed", self.launch.module)
+                self.trouble = f"watching it failed: {error!r}"
+                settled = False
+            if settled is None:
+                self._stopped.wait(LINGER_POLL_S)
+            elif settled:
                 pause_s = RESPAWN_PAUSE_S
+            else:
+                self._stopped.wait(pause_s)
+                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
+        if self._last is not None:
+            self._last.close()
+
+    def _watch_one_life(self) -> bool | None:
+        """From finding (or starting) a worker to losing it: whether it lived well; None while an old one dies."""
+        self._note_end()
+        connection = self._connect(0.0)
+        adopted = connection is not None
+        if connection is None:
+            if self._lingers():
+                return None
+            connection = self._begin_anew()
+            if connection is None:
+                return False
+            adopted = self._somebody_else_answers(connection)
+        began_s = time.monotonic()
+        self._serve(connection, adopted=adopted)
+        return time.monotonic() - began_s >= SETTLED_S
+
+    def _somebody_else_answers(self, connection: socket.socket) -> bool:
+        """Whether an older worker answers, which could not be seen before; then it stays, and ours goes."""
+        child, pid = self._child, _peer_pid(connection)
+        if child is None or child.pid == pid:
+            return False
+        log.warning("%s: worker %d is there already, the new one is not needed", self.launch.module, pid)
+        child.kill()
+        child.wait()
+        self._child = None
+        return True
 
     def _begin_anew(self) -> socket.socket | None:
         """No worker answers: make sure nothing of it runs, tell, start a new one."""
@@ -200,12 +277,20 @@ class Supervisor:
             log.warning("%s: %s", self.launch.module, sentence)
         if self._process:
             self.death = Death(self._process, self._session)
-        self._child = self._spawn()
+        if not self._running:
+            return None
+        try:
+            self._child = self._spawn()
+        except OSError as error:
+            self.trouble = f"its process cannot be started: {error}"
+            log.error("%s: the worker cannot be started: %s", self.launch.module, error)
+            return None
         return self._connect(CONNECT_PATIENCE_S)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.launch.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.launch.output.open("ab") as output:
+        descriptor = os.open(self.launch.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "ab") as output:
             self._output_bytes = output.tell()
             child = subprocess.Popen(
                 self.launch.argv,
@@ -237,22 +322,37 @@ class Supervisor:
 
     def _serve(self, connection: socket.socket, *, adopted: bool) -> None:
         """Read the worker's messages until it is gone or silent for too long."""
-        pid = _peer_pid(connection)
+        pid = self._recognise(connection)
         lines = LineBuffer()
         connection.settimeout(min(0.5, self.launch.silence_s / 4))
-        self._heard_s = time.monotonic()
         with self._lock:
-            self._socket, self._pid, self._last_pid = connection, pid, pid
+            self._socket, self._pid = connection, pid
         log.info("%s: %s worker %d", self.launch.module, "adopted" if adopted else "talks to", pid)
-        if not adopted:
-            self._on_spawned(self.launch.module)
-        reason = self._read_until_gone(connection, lines)
-        with self._lock:
-            self._socket, self._pid, self.view = None, None, None
-        connection.close()
+        try:
+            self._on_connected(self.launch.module, adopted)
+            reason = self._read_until_gone(connection, lines)
+        finally:
+            with self._lock:
+                self._socket, self._pid, self.view = None, None, None
+            connection.close()
+            for answers in list(self._answers.values()):
+                answers.put(None)
         if self._running:
             log.warning("%s: worker %d is lost: %s", self.launch.module, pid, reason)
             self._lingers()
+
+    def _recognise(self, connection: socket.socket) -> int:
+        """Who answers. A process that was talked to before gets no new time to be silent in by connecting anew."""
+        pid = _peer_pid(connection)
+        if self._last is not None and self._last.pid == pid and self._last.alive():
+            return pid
+        if self._last is not None:
+            self._last.close()
+            self._last = None
+        self._heard_s = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            self._last = WorkerProcess(pid)
+        return pid
 
     def _read_until_gone(self, connection: socket.socket, lines: LineBuffer) -> str:
         while self._running:
@@ -271,33 +371,36 @@ class Supervisor:
             try:
                 for message in lines.feed(data):
                     self._take(message)
-            except ValueError as error:
-                return f"it sent nonsense: {error}"
+            except (ValueError, KeyError, TypeError) as error:
+                return f"it sent nonsense: {error!r}"
         return "the agent ends"
 
     def _take(self, message: dict[str, Any]) -> None:
         op = message.get("op")
         if op == "answer":
-            answers = self._answers.get(message.get("id", 0))
+            answers = self._answers.get(message["id"])
             if answers is not None:
                 answers.put(message)
             return
         if op == "beat":
-            self._process, self._session = message["process"], message["session"]
+            self._process, self._session = str(message["process"]), message["session"]
         elif op == "view":
             self.view, self.trouble = message["view"], ""
         self._on_message(self.launch.module, message)
 
     def _lingers(self) -> bool:
         """Whether the last worker's process still lives though nobody can talk to it; it is killed after T."""
-        pid = self._last_pid
-        if pid is None or not _is_alive(pid):
+        last = self._last
+        if last is None:
+            return False
+        if not last.alive():
+            last.close()
+            self._last = None
             return False
         silent_s = time.monotonic() - self._heard_s
-        if silent_s > self.launch.silence_s:
-            log.error("%s: killing worker %d, silent for %.1f s", self.launch.module, pid, silent_s)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if silent_s > self.launch.silence_s and not last.killed:
+            log.error("%s: killing worker %d, silent for %.1f s", self.launch.module, last.pid, silent_s)
+            last.kill()
         return True
 
     def _note_end(self) -> bool:
@@ -341,10 +444,8 @@ def _peer_pid(connection: socket.socket) -> int:
     return int(struct.unpack("3i", credentials)[0])
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+def _writable(connection: socket.socket) -> bool:
+    """Whether a message can be handed over without waiting."""
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    return bool(poll.poll(0))

@@ -65,21 +65,24 @@ class NodeShape(Protocol):
     def libvirt_uri(self) -> str: ...
 
 
-def make_checkers(module: ModuleShape, node: NodeShape, on_failed: OnFailed) -> CheckerRunner:
+def make_checkers(
+    module: ModuleShape, node: NodeShape, on_failed: OnFailed, launcher: Sequence[str] = ()
+) -> CheckerRunner:
     """The module's checkers, resting until they are armed.
 
     Args:
         module, node: the configuration.
         on_failed: told name, action (`restart` or `stopstart`) and reason, on a thread of its own.
+        launcher: put before the operator's commands: it becomes the command.
 
     Raises ConfigError for a checker that does not fit the module's resource.
     """
     return CheckerRunner(
-        [(_make(module, node, item), _settings(item)) for item in module.checkers], on_failed
+        [(_make(module, node, item, launcher), _settings(item)) for item in module.checkers], on_failed
     )
 
 
-def _make(module: ModuleShape, node: NodeShape, item: CheckerShape) -> Checker:
+def _make(module: ModuleShape, node: NodeShape, item: CheckerShape, launcher: Sequence[str]) -> Checker:
     if item.kind.value == "guest-agent":
         domain = getattr(module.resource, "domain", None)
         if not isinstance(domain, str):
@@ -89,7 +92,7 @@ def _make(module: ModuleShape, node: NodeShape, item: CheckerShape) -> Checker:
             )
         return GuestAgentChecker(domain, uri=node.libvirt_uri)
     if item.kind.value == "script" and item.command:
-        return ScriptChecker(item.command, environment=_environment(module, node))
+        return ScriptChecker(item.command, environment=_environment(module, node), launcher=launcher)
     raise ConfigError(f"Checker {item.name} of module {module.name} is of no known kind or has no command.")
 
 

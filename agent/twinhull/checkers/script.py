@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 
 from .base import CheckResult
@@ -15,6 +17,7 @@ class ScriptChecker:
         command: argument list; no shell reads it.
         environment: added to its environment (TWINHULL_MODULE and the like).
         run: runs commands.
+        launcher: put before the command: it becomes the command.
     """
 
     def __init__(
@@ -23,7 +26,9 @@ class ScriptChecker:
         *,
         environment: Mapping[str, str] | None = None,
         run: RunCommand = run_command,
+        launcher: Sequence[str] = (),
     ) -> None:
+        self._launcher = tuple(launcher)
         self._command = tuple(command)
         self._environment = dict(environment or {})
         self._run = run
@@ -31,7 +36,10 @@ class ScriptChecker:
     def check(self, timeout_s: float) -> CheckResult:
         """Run it once. A command that cannot be run says nothing about the resource."""
         try:
-            answer = self._run(self._command, timeout_s=timeout_s, environment=self._environment)
+            if self._launcher and not os.access(self._command[0], os.X_OK):
+                raise FileNotFoundError(errno.ENOENT, "there is no such program, or it is not executable")
+            argv = (*self._launcher, *self._command)
+            answer = self._run(argv, timeout_s=timeout_s, environment=self._environment)
         except OSError as error:
             return CheckResult(False, f"{self._command[0]} cannot be run: {error.strerror}", conclusive=False)
         if answer.code is None:

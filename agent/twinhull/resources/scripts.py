@@ -7,6 +7,7 @@ turn off what a dead worker had started.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -68,6 +69,8 @@ class ScriptsResource:
         runtime_directory: where the run is recorded, on the node's own disk.
         log: takes each line that the commands print.
         folder_ready: whether the folder is our volume's mount.
+        launcher: put before every command: it becomes the command, without what the worker's process is privileged
+            with.
         table, clock, pause: the host, replaceable by tests.
     """
 
@@ -81,6 +84,7 @@ class ScriptsResource:
         runtime_directory: Path,
         log: Log,
         folder_ready: Callable[[], bool] | None = None,
+        launcher: Sequence[str] = (),
         table: ProcessTable | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] = time.sleep,
@@ -93,6 +97,7 @@ class ScriptsResource:
         self._record = runtime_directory / f"{module}.run"
         self._log = log
         self._folder_ready = folder_ready or folder.is_mount
+        self._launcher = tuple(launcher)
         self._table = table or ProcessTable()
         self._clock = clock
         self._pause = pause
@@ -286,8 +291,10 @@ class ScriptsResource:
         if marked:
             environment[RUN_VARIABLE] = self._recorded().get("run", "")
         try:
+            if self._launcher and not os.access(argv[0], os.X_OK):
+                raise FileNotFoundError(errno.ENOENT, "there is no such program, or it is not executable")
             process = subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                [*self._launcher, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 cwd="/", env=environment, start_new_session=True,
             )  # fmt: skip
         except OSError as error:

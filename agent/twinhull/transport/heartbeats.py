@@ -203,6 +203,11 @@ class Heartbeats:
         else:
             self._release()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that beats runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     def beat_now(self) -> None:
         """Send a beat at once (something that the peer should know has changed). From any thread."""
         try:

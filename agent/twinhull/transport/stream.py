@@ -152,6 +152,7 @@ class TlsStream:
         self._blocked = not server_side
         self._buffers: list[bytearray] = []
         self._end: TransportError | None = None
+        self._send_end: TransportError | None = None
         self._address = address
         self.stage = Stage.HANDSHAKE if server_side else Stage.CONNECTING
         self.identity: PeerIdentity | None = None
@@ -328,6 +329,8 @@ class TlsStream:
             PeerUnreachableError: the connection ended.
         """
         self._open()
+        if self._send_end is not None:
+            raise self._send_end
         out = self._out
         waiting = len(out)
         for piece in coalesce(buffers):
@@ -339,8 +342,13 @@ class TlsStream:
             out[index] = memoryview(bytes(out[index]))
 
     def flush(self) -> None:
-        """Write on where the network had refused more. Raises PeerUnreachableError."""
+        """Write on where the network had refused more.
+
+        Raises PeerUnreachableError; what had arrived before can still be received.
+        """
         tls = self._open()
+        if self._send_end is not None:
+            raise self._send_end
         out = self._out
         self._blocked = False
         try:
@@ -355,7 +363,8 @@ class TlsStream:
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             self._blocked = True
         except OSError as error:
-            raise self._fail(self._broken(error.strerror or str(error))) from error
+            self._send_end = self._broken(error.strerror or str(error))
+            raise self._send_end from error
 
     def close(self) -> None:
         """Close at once; what was not sent is lost. Closing twice is fine."""

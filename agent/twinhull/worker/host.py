@@ -61,7 +61,8 @@ class Host:
 
     Args:
         tell: takes the answers.
-        on_requests: takes what the host's block layer asks.
+        on_requests: takes what the host's block layer asks, and what to add to each tag, so that `reply` knows
+            the export that asked.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Host:
         parts: HostParts,
         *,
         tell: Callable[[events.Event], None],
-        on_requests: Callable[[Sequence[Request]], None],
+        on_requests: Callable[[Sequence[Request], int], None],
         log: Log,
     ) -> None:
         self._loop = loop
@@ -117,8 +118,7 @@ class Host:
             self._export_lost = str(error)
             return
         if requests:
-            base = self._exports << TAG_BITS
-            self._on_requests([request._replace(tag=base + request.tag) for request in requests])
+            self._on_requests(requests, self._exports << TAG_BITS)
 
     def _open_export(self) -> None:
         """Raises TwinhullError, OSError."""
@@ -138,22 +138,35 @@ class Host:
 
     def attach(self, *, make: bool) -> None:
         """Export the volume and mount the folder -> Attached or AttachFailed."""
+
+        def then(error: Exception | None) -> None:
+            self._tell(events.Attached() if error is None else events.AttachFailed(reason_of(error)))
+
+        # A protection that is repeated may find nothing yet; only a blank volume is ever made a file system on.
+        make = make or self.before_start is not None
+        if self._export_lost:
+            self._attach_anew(then, make=make)
+        else:
+            self._attach(then, make=make)
+
+    def _attach(self, then: Callable[[Exception | None], None], *, make: bool) -> None:
         try:
             self._open_export()
         except (TwinhullError, OSError) as error:
-            self._tell(events.AttachFailed(str(error)))
+            then(error)
             return
+        self._lane.submit(lambda: self._attacher.attach(make=make), lambda outcome: then(outcome.error))
 
-        def done(outcome: Outcome[None]) -> None:
-            if outcome.error is None:
-                self._tell(events.Attached())
+    def _attach_anew(self, then: Callable[[Exception | None], None], *, make: bool) -> None:
+        """The kernel ended the export below the folder: free what is left of it, and mount it again."""
+
+        def freed(outcome: Outcome[None]) -> None:
+            if outcome.error is not None:
+                then(outcome.error)
             else:
-                self._tell(events.AttachFailed(reason_of(outcome.error)))
+                self._attach(then, make=make)
 
-        make = (
-            make or self.before_start is not None
-        )  # a protection that is repeated; only a blank volume is made
-        self._lane.submit(lambda: self._attacher.attach(make=make), done)
+        self._lane.submit(lambda: self._attacher.detach(forced=True), freed)
 
     def detach(self, *, forced: bool) -> None:
         """Unmount and free the device -> Detached or DetachFailed."""
@@ -203,28 +216,16 @@ class Host:
             else:
                 self._tell(events.ResourceStartFailed(reason_of(outcome.error)))
 
+        def attached(error: Exception | None) -> None:
+            if error is None:
+                self._lane.submit(start, done)
+            else:
+                done(Outcome(None, error))
+
         if self._export_lost:
-            self._attach_anew(
-                lambda error: done(Outcome(None, error)) if error else self._lane.submit(start, done)
-            )
+            self._attach_anew(attached, make=False)
         else:
             self._lane.submit(start, done)
-
-    def _attach_anew(self, then: Callable[[Exception | None], None]) -> None:
-        """The kernel ended the export below the mounted folder: free what is left of it, and mount it again."""
-
-        def freed(outcome: Outcome[None]) -> None:
-            if outcome.error is not None:
-                then(outcome.error)
-                return
-            try:
-                self._open_export()
-            except (TwinhullError, OSError) as error:
-                then(error)
-                return
-            self._lane.submit(lambda: self._attacher.attach(make=False), lambda outcome: then(outcome.error))
-
-        self._lane.submit(lambda: self._attacher.detach(forced=True), freed)
 
     def stop(self, mode: StopMode, timeout_s: float) -> None:
         """Stop the resource -> ResourceStopped or ResourceStopFailed."""

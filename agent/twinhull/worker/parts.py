@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +45,8 @@ from .peer import Path as NetworkPath
 from .peer import StreamSettings
 from .worker import Parts
 
+LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
+"""Put before commands of the operator: it takes from them what our own process is privileged with."""
 LOCK_PATIENCE_S = 60.0
 LOCK_POLL_S = 0.1
 
@@ -110,6 +113,7 @@ def build_resource(
         runtime_directory=runs,
         log=log,
         folder_ready=attacher.attached,
+        launcher=LAUNCHER,
     )
 
 
@@ -303,7 +307,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
                 node, module, resource, settings.stop_timeout_s, lambda line: log.info("%s", line)
             ),
         ),
-        make_checkers=lambda failed: make_checkers(module, node, failed),
+        make_checkers=lambda failed: make_checkers(module, node, failed, LAUNCHER),
         witness=AskedWitness(node, cluster, name),
         link_path=node.run_dir / "workers" / f"{name}.sock",
         renew=renew,

@@ -353,7 +353,7 @@ class PeerStream:
         try:
             live.stream.send(buffers)
         except TransportError as error:
-            self._drop(live, str(error))
+            self._broken(live, str(error))
             return
         if live.stream.wants_write:
             self._watch(live)
@@ -367,9 +367,14 @@ class PeerStream:
         try:
             connection.stream.flush()
         except TransportError as error:
-            self._drop(connection, str(error))
+            self._broken(connection, str(error))
             return
         self._watch(connection)
+
+    def _broken(self, connection: _Connection, reason: str) -> None:
+        """Nothing can be sent any more; what the peer had said before (a clean leave, say) is still read first."""
+        self._readable(connection, everything=True)
+        self._drop(connection, reason)
 
     # ---- sessions --------------------------------------------------------------------------------
 
@@ -378,7 +383,12 @@ class PeerStream:
         live = self._live
         if live is None or live.protocol is None or live.number != number:
             return []
-        return [event.frame for event in live.protocol.set_session(session, generation.id)]
+        try:
+            return [event.frame for event in live.protocol.set_session(session, generation.id)]
+        except ProtocolError as error:  # a frame that came early and carries another generation
+            self._say_goodbye(live)
+            self._refuse(live, str(error))
+            return []
 
     def clear_session(self) -> None:
         """No frame of a session is sent or taken any more."""
@@ -419,7 +429,8 @@ class PeerStream:
         connection.stream.close()
         if connection is self._live:
             self._live = None
-            self._next_path = 0 if self._next_path else 1
+            preferred = self._settings.paths[0].network
+            self._next_path = 1 if connection.network == preferred else 0
             self._log.info("the connection to %s ended: %s", self._settings.peer, reason)
             self._receiver.event(events.StreamDown(connection.number, reason))
         elif self._settings.connects:

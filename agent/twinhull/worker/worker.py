@@ -185,11 +185,11 @@ class Worker:
         self._heard = True
         self._mirror.frame(frame, self._clock())
 
-    def _requested(self, requests: Sequence[Request]) -> None:
+    def _requested(self, requests: Sequence[Request], tag_base: int) -> None:
         now_s = self._clock()
         submit = self._mirror.submit
         for tag, op, offset_bytes, length_bytes, data, fua in requests:
-            submit(tag, op, offset_bytes, length_bytes, data, fua, now_s)
+            submit(tag_base + tag, op, offset_bytes, length_bytes, data, fua, now_s)
 
     # ---- the pump --------------------------------------------------------------------------------
 
@@ -415,7 +415,7 @@ class Worker:
             self._reload_certificate()
         elif op == "end":
             self._end_if_stopped()
-        elif op in FROM_AGENT:
+        elif isinstance(op, str) and op in FROM_AGENT:
             try:
                 event = FROM_AGENT[op](message)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -497,7 +497,9 @@ class Worker:
         view["marked_bytes"] = self._mirror.marked_bytes()
         view["checker_items"] = self._checkers.snapshot()
         view["network"] = self._stream.network
-        view["moving"] = self._host.moves.progress() if self._host.moves is not None else None
+        moves = self._host.moves
+        view["moving"] = moves.progress() if moves is not None else None
+        view["move_failure"] = moves.failure if moves is not None else ""
         view.update(self._space_seen)
         return view
 

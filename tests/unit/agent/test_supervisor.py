@@ -73,7 +73,11 @@ class Scene:
         self.supervisor = self.supervise()
 
     def supervise(self) -> Supervisor:
-        supervisor = Supervisor(self.launch, self.message, lambda _: self.told.put("spawned"))
+        supervisor = Supervisor(
+            self.launch,
+            self.message,
+            lambda _, adopted: self.told.put("adopted" if adopted else "spawned"),
+        )
         self.supervisors.append(supervisor)
         return supervisor
 
