@@ -22,7 +22,7 @@ from twinhull.worker.loop import boot_clock_s
 from twinhull.worker.parts import clean_up_module, volume_directory
 from twinhull.worker.worker import FROM_AGENT, heartbeat_from_json
 
-from .desired import Wish, Wishes
+from .desired import Wish, Wishes, unfinished_protection
 from .jobs import Jobs
 from .peer import PeerAgent
 from .supervisor import Launch, Supervisor, WorkerProcess, worker_argv
@@ -174,6 +174,25 @@ class Agent:
         if supervisor is not None:
             supervisor.close(end_worker=True)
 
+    def renew_faulty_worker(self, module: str) -> None:
+        """A worker whose disk failed never trusts it again: before a start, a new one takes its place.
+
+        Raises AgentDownError when the new one does not come up.
+        """
+        supervisor = self.supervisor(module)
+        if supervisor.view is None or supervisor.view["state"] != "STOP" or not supervisor.view["fault"]:
+            return
+        self.unwatch_module(module)
+        self.watch_module(module)
+        deadline_s = time.monotonic() + END_PATIENCE_S
+        while (view := self.supervisor(module).view) is None or view["fault"]:
+            if time.monotonic() > deadline_s:
+                trouble = self.supervisor(module).trouble or "it does not answer"
+                raise AgentDownError(
+                    f"The new worker of {module} on {self.node.node} did not begin: {trouble}."
+                )
+            time.sleep(0.1)
+
     def set_aside(self, module: str) -> Path:
         """Keep the volume of a stopped module under another name; the module begins blank again.
 
@@ -248,6 +267,12 @@ class Agent:
         if config is None or wish is Wish.STOPPED or (adopted and wish is Wish.STARTED):
             return
         if wish is Wish.BOOT and config.boot.mode is Boot.MANUAL:
+            return
+        if not adopted and unfinished_protection(self.node.data_dir, module).exists():
+            log.warning(
+                "%s was not protected to the end: it is not started; repeat `twinhull protect`", module
+            )
+            self.wishes.set(module, Wish.STOPPED)
             return
         timer = threading.Timer(
             config.boot.delay_s if wish is Wish.BOOT else 0.0, self._boot_module, args=(module, wish)

@@ -10,6 +10,14 @@ import enum
 from pathlib import Path
 
 
+def unfinished_protection(data_dir: Path, module: str) -> Path:
+    """The file that stands from the begin of a protection until its resource runs in the folder.
+
+    While it stands, nothing of the module is started unasked, and `protect` may be repeated.
+    """
+    return data_dir / "moves" / module / "unfinished"
+
+
 class Wish(enum.Enum):
     """What was asked for last; BOOT when nothing was since the node booted."""
 

@@ -203,6 +203,8 @@ class Methods:
 
         def work(job: Job) -> str:
             job.progress(f"{command} of {module}")
+            if command == "start":
+                self._agent.renew_faulty_worker(config.name)
             sentence = self._wished(config.name, command, details)
             if command in FOLLOWED:
                 return FOLLOWED[command](self._agent, config.name, job)

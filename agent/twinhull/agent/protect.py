@@ -15,7 +15,7 @@ from twinhull.resources.base import Finding, Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.worker.parts import build_attacher, build_moves, build_resource
 
-from .desired import Wish
+from .desired import Wish, unfinished_protection
 from .jobs import Job
 
 if TYPE_CHECKING:
@@ -152,18 +152,27 @@ class Protection:
         try:
             self._tell(self._module, "start", details)
             self._follow(job, lambda view: view["resource_state"] == "running")
-        except TwinhullError:
+        except TwinhullError as error:
             self._agent.wishes.set(self._module, Wish.STOPPED)
-            raise
+            raise TwinhullError(f"{error} {self._way_back()}".rstrip()) from error
         self._unfinished.unlink()
         self._agent.peer.call("join", {"module": self._module}, patient=True)
         self._follow(job, lambda view: view["state"] == "PRIM" and view["colour"] == "green")
         return f"{self._module} runs on {self._agent.node.node} and is mirrored to {self._agent.peer_name}."
 
+    def _way_back(self) -> str:
+        """What a person may do after a protection that failed."""
+        resource = self._config.resource
+        if not isinstance(resource, LibvirtConfig):
+            return ""
+        return (
+            f"The VM {resource.domain} is as it was: `virsh start {resource.domain}` starts it if it was shut down, "
+            "and protect may be repeated."
+        )
+
     @property
     def _unfinished(self) -> Path:
-        """Stands from the begin of a protection until its resource runs in the folder: it may be repeated."""
-        return self._agent.node.data_dir / "moves" / self._module / "unfinished"
+        return unfinished_protection(self._agent.node.data_dir, self._module)
 
     @property
     def _config(self) -> ModuleConfig:

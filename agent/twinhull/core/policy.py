@@ -96,7 +96,7 @@ def on_disk_failed(m: Module, event: events.DiskFailed) -> None:
     reason = f"the disk of {m.me} {what} ({event.reason})"
     again = bool(m.fault)
     do = "free space" if event.full else "repair or replace it"
-    m.fault = f"{reason}; {do}, then restart the worker of {m.name} on {m.me}."
+    m.fault = f"{reason}; {do}, then stop and start {m.name} on {m.me}."
     if event.record:
         _record_lost(m, reason)
     elif again:

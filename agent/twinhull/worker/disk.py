@@ -55,7 +55,7 @@ def judged(outcome: Outcome[object]) -> tuple[str | None, bool]:
         return None, False
     if not isinstance(error, DiskError):
         raise error
-    return str(error), isinstance(error, DiskFullError)
+    return error.what.rstrip("."), isinstance(error, DiskFullError)
 
 
 class Disk:
