@@ -196,7 +196,8 @@ class Agent:
     def set_aside(self, module: str) -> Path:
         """Keep the volume of a stopped module under another name; the module begins blank again.
 
-        Returns where it is kept. Raises UsageError while the module is not stopped, TwinhullError when its worker does not end.
+        Returns where it is kept. Raises UsageError while the module is not stopped, TwinhullError when its worker
+        does not end.
         """
         supervisor = self.supervisor(module)
         view, pid = supervisor.view, supervisor.pid

@@ -25,7 +25,7 @@ class Keeper:
         self._pair: Pair | None = None
 
     def whole(self) -> Pair:
-        """A mirrored pair."""
+        """The mirrored pair."""
         if self._pair is not None:
             try:
                 self._pair.to_green()
@@ -45,7 +45,7 @@ class Keeper:
 
 
 def make_pair(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, Any]) -> Pair:
-    """A new lab with a protected module, mirrored."""
+    """A new lab with Twinhull installed and nothing protected."""
     name = f"f{os.getpid()}-{next(_numbers)}"
     pair = Pair(Lab(tmp_path_factory.mktemp(name), name), **cluster)
     try:
@@ -66,9 +66,30 @@ def cluster_words() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory: pytest.TempPathFactory, cluster_words: dict[str, Any]) -> Iterator[Keeper]:
     """The file's pair."""
-    kept = Keeper(lambda: make_pair(tmp_path_factory, cluster_words))
+
+    def make() -> Pair:
+        made = make_pair(tmp_path_factory, cluster_words)
+        try:
+            made.protect()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    kept = Keeper(make)
     yield kept
     kept.close()
+
+
+@pytest.fixture
+def unprotected(
+    tmp_path_factory: pytest.TempPathFactory, cluster_words: dict[str, Any], request: pytest.FixtureRequest
+) -> Iterator[Pair]:
+    """A pair of its own, with Twinhull installed and nothing protected yet."""
+    say(f"\n{request.node.name}")
+    made = make_pair(tmp_path_factory, cluster_words)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -70,25 +70,27 @@ class Reports:
         """The highest number told of, 0 for none."""
         return max((max(run.acknowledged, default=0) for run in self.read()), default=0)
 
-    def newest(self) -> Run | None:
-        """The run that started last."""
-        runs = self.read()
+    def newest(self, node: str | None = None) -> Run | None:
+        """The run that started last, on a node or on any."""
+        runs = [run for run in self.read() if node in (None, run.node)]
         return runs[-1] if runs else None
 
-    def wait_progress(self, count: int, timeout_s: float, node: str | None = None) -> None:
-        """Wait until the newest run (on `node`) has told of `count` more numbers. Raises LabError."""
+    def wait_progress(self, count: int, timeout_s: float, node: str | None = None) -> str:
+        """Wait until the newest run (on a node or on any) has told of `count` more numbers; its node.
+
+        Raises:
+            LabError: not within `timeout_s` seconds.
+        """
         start: dict[str, int] = {run.name: len(run.acknowledged) for run in self.read()}
 
         def progressed() -> bool:
-            run = self.newest()
-            return (
-                run is not None
-                and node in (None, run.node)
-                and len(run.acknowledged) >= start.get(run.name, 0) + count
-            )
+            run = self.newest(node)
+            return run is not None and len(run.acknowledged) >= start.get(run.name, 0) + count
 
         where = f" on node {node}" if node else ""
         wait_until(f"the writer to tell of {count} more records{where}", progressed, timeout_s)
+        run = self.newest(node)
+        return run.node if run is not None else ""
 
     def give_up(self, node: str, after: int) -> None:
         """The runs of this node that told of numbers above `after` lost a split brain."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from .pair import WORKER, Pair
+from .pair import Pair
+from .watching import WORKER
 
 pytestmark = pytest.mark.lab
 
@@ -55,3 +58,79 @@ def test_a_stuck_worker_of_the_primary_is_killed_and_the_other_node_goes_on(pair
     pair.verify()
     assert pair.primary is survivor
     assert pair.worker_pid(stuck) != worker
+
+
+def test_a_frozen_node_that_wakes_after_it_was_replaced_turns_its_writer_off(pair: Pair) -> None:
+    frozen, survivor = pair.primary, pair.secondary
+    with pair.frozen(frozen, ""):
+        pair.wait_state(survivor, "ALONE")
+        pair.wait_writing(survivor)
+    pair.verify()
+    assert pair.primary is survivor
+
+
+def test_a_primary_whose_agent_and_worker_are_frozen_acknowledges_nothing_once_replaced(pair: Pair) -> None:
+    frozen, survivor = pair.primary, pair.secondary
+    with pair.frozen(frozen, "twinhull agent run"), pair.frozen(frozen, WORKER):
+        pair.wait_state(survivor, "ALONE")
+        pair.wait_writing(survivor)
+    pair.verify()
+    assert pair.primary is survivor
+
+
+def test_a_frozen_secondary_comes_back_in_step(pair: Pair) -> None:
+    primary, frozen, run = pair.primary, pair.secondary, pair.run_name()
+    with pair.frozen(frozen, ""):
+        pair.wait_state(primary, "ALONE")
+        pair.wait_writing(primary)
+    pair.verify()
+    assert pair.run_name() == run
+
+
+def test_a_secondary_without_its_agent_does_not_take_over(pair: Pair) -> None:
+    primary, deaf = pair.primary, pair.secondary
+    pair.say(f"the agent of node {deaf.name} stops")
+    deaf.stop_service("agent")
+    pair.wait("the agent to be gone", lambda watch: watch.now(deaf.name).words is None)
+    pair.wait_writing(primary)
+    pair.power_off(primary)
+    pair.outlast()
+    assert not pair.watch.mounted(deaf.name)
+    pair.power_on(primary)
+    pair.say(f"the agent of node {deaf.name} starts")
+    deaf.start_service("agent")
+    pair.wait_one_writing()
+    pair.verify()
+
+
+def test_everything_killed_at_once_on_both_nodes_comes_back(pair: Pair) -> None:
+    for node in pair.lab.nodes.values():
+        pair.say(f"SIGKILL to the agent and the worker on node {node.name}")
+        node.send_signal("twinhull agent run", signal.SIGKILL)
+        node.send_signal(WORKER, signal.SIGKILL)
+    pair.wait(
+        "the agents to be gone", lambda watch: not any(watch.now(name).words for name in pair.lab.nodes)
+    )
+    pair.wait_one_writing()
+    pair.verify()
+
+
+def test_agent_and_worker_of_the_primary_killed_at_once(pair: Pair) -> None:
+    node = pair.primary
+    pair.say(f"SIGKILL to the agent and the worker on node {node.name}")
+    node.send_signal("twinhull agent run", signal.SIGKILL)
+    node.send_signal(WORKER, signal.SIGKILL)
+    pair.wait("the agent to be gone", lambda watch: watch.now(node.name).words is None)
+    pair.wait_one_writing()
+    pair.verify()
+
+
+def test_both_nodes_stopped_by_command_start_again(pair: Pair) -> None:
+    primary, secondary = pair.primary, pair.secondary
+    for node in (secondary, primary):
+        assert pair.job_done(node, pair.command(node, "stop"))["ok"]
+        pair.wait_state(node, "STOP")
+    for node in (secondary, primary):
+        pair.command(node, "start")
+    pair.wait_one_writing()
+    pair.verify()

@@ -24,6 +24,7 @@ from twinhull.errors import TwinhullError
 from twinhull.transport import tls
 from twinhull.transport.control import ControlClient
 
+WORKER = "twinhull.worker.main"
 CLONE_NEWNET = 0x40000000
 LOOK_S = 0.04
 MOUNT_LOOK_S = 0.02
@@ -213,20 +214,32 @@ class Watch:
     def _look_at_mounts(self) -> None:
         while not self._over.wait(MOUNT_LOOK_S):
             writable = [name for name in self._lab.nodes if self._may_write(name)]
-            if len(writable) > 1:
+            if len(writable) > 1 and all(self._is_served(name) for name in writable):
                 self._doubles.append(
                     f"{time.monotonic() - self._begun_s:.2f}: mounted for writing and served on "
                     + " and ".join(f"{name} ({self._looks[name].label})" for name in writable)
                 )
 
     def _may_write(self, node: str) -> bool:
-        """Mounted for writing, by a worker that runs the module, holds nothing and is not frozen, as far as known."""
+        """Mounted for writing, while the node says that it runs the module and holds nothing."""
         look = self._looks[node]
-        if not self.mounted(node) or look.words is None or time.monotonic() - look.at_s > FRESH_S:
+        if look.words is None or time.monotonic() - look.at_s > FRESH_S or not self.mounted(node):
             return False
-        pid = look.words["worker"]["pid"]
-        serves = look.state in RUNNING_STATES and not look.words["holding"]
-        return serves and pid is not None and is_mounted(self._lab[node], self._folder)
+        return look.state in RUNNING_STATES and not look.words["holding"]
+
+    def _is_served(self, node: str) -> bool:
+        """Whether the worker that serves the mount runs: what a frozen one has said is no longer true."""
+        states = [process_state(pid) for pid in self._lab[node].processes(WORKER)]
+        return any(state not in ("", "T", "Z") for state in states)
+
+
+def process_state(pid: int) -> str:
+    """One letter of proc(5); empty when the process is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def _seen(look: Look) -> str:

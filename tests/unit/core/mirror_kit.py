@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from twinhull.core import effects as fx
 from twinhull.core.events import Event
-from twinhull.core.frames import Ack, DataFrame, Flushed, MarksEnd
+from twinhull.core.frames import Ack, DataFrame, Discard, Flush, Flushed, MarksEnd, Write
 from twinhull.core.marks import BLOCK_BYTES, EXTENT_BYTES, PagedBitmap
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.core.requests import Op
@@ -108,7 +108,11 @@ class Bench:
     def run(self, *kinds: type) -> None:
         """Do everything that waits (of these kinds), and what follows from it; reads are left alone."""
         kinds = kinds or (fx.LocalWrite, fx.LocalDiscard, fx.LocalFlush, fx.SyncLog)
-        while waiting := [effect for kind in kinds for effect in self.asked(kind)]:
+        while True:
+            self.pull()
+            waiting = [effect for effect in self.open if isinstance(effect, kinds)]
+            if not waiting:
+                return
             self.answer(waiting[0])
 
     def confirm(self) -> None:
@@ -116,13 +120,13 @@ class Bench:
         told = -1
         while True:
             self.run()
-            writes = [f.seq for f in self.sent if hasattr(f, "seq")]
             if len(self.sent) == told:
                 return
             told = len(self.sent)
-            flushes = [f.seq for f in self.sent if type(f).__name__ == "Flush"]
-            if writes:
-                self.mirror.frame(Ack(max(writes)), self.now_s)
+            numbered = [f for f in self.sent if isinstance(f, Write | Discard | Flush)]
+            flushes = [f.seq for f in numbered if isinstance(f, Flush)]
+            if numbered:
+                self.mirror.frame(Ack(numbered[-1].seq), self.now_s)
             if flushes and flushes[-1] not in self.flushes_confirmed:
                 self.flushes_confirmed.add(flushes[-1])
                 self.mirror.frame(Flushed(flushes[-1]), self.now_s)

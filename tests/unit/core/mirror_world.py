@@ -97,27 +97,35 @@ class Disk:
         self.volatile = bytearray(SIZE)
         self.durable = bytearray(SIZE)
         self.unsynced: list[tuple[int, bytes]] = []
+        self.changes = [0] * (SIZE // BLOCK_BYTES)
         self.log: set[int] = set()
         self.bits = PagedBitmap(SIZE // BLOCK_BYTES)
 
     def write(self, offset: int, data: bytes) -> None:
         self.volatile[offset : offset + len(data)] = data
+        self._changed(offset, data)
         self.unsynced.append((offset, data))
 
     def flush(self, upto: int) -> None:
         for offset, data in self.unsynced[:upto]:
             self.durable[offset : offset + len(data)] = data
+            self._changed(offset, data)
         del self.unsynced[:upto]
 
     def lose_power(self, rng: random.Random) -> None:
         """Of what was not flushed, any sectors may have reached the platter."""
         for offset, data in self.unsynced:
+            self._changed(offset, data)
             fate = rng.choice(("all", "none", "some"))
             for at in range(0, len(data), SECTOR):
                 if fate == "all" or (fate == "some" and rng.random() < 0.5):
                     self.durable[offset + at : offset + at + SECTOR] = data[at : at + SECTOR]
         self.unsynced.clear()
         self.volatile[:] = self.durable
+
+    def _changed(self, offset: int, data: bytes) -> None:
+        for block in range(offset // BLOCK_BYTES, (offset + len(data) - 1) // BLOCK_BYTES + 1):
+            self.changes[block] += 1
 
     def unsynced_blocks(self) -> set[int]:
         return {
@@ -253,6 +261,7 @@ class World:
         self.flushes: dict[int, list[ClientWrite]] = {}
         self.reads: dict[int, tuple[int, int]] = {}
         self.blocks: set[int] = set()
+        self.compared: dict[int, tuple[int, int, bool, bool]] = {}
         self.weak = [False, False]  # lost power since it last was known to hold everything
         self.counts: dict[str, int] = {}
 
@@ -595,17 +604,15 @@ class World:
         """Whatever may differ, now or after any crash, is marked where the survivors can see it."""
         if self.everything:
             return
-        a, b = self.nodes
         marks = [node.marks() if node.up else node.disk.durable_marks() for node in self.nodes]
         durable = [node.disk.durable_marks() for node in self.nodes]
         unsynced = [node.disk.unsynced_blocks() for node in self.nodes]
         for block in self.blocks:
-            span = slice(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)
-            differ = a.disk.volatile[span] != b.disk.volatile[span]
+            differ, differ_durably = self.compare(block)
             both_durable = block in durable[0] or block in durable[1]
             if differ:
                 assert block in marks[0] or block in marks[1], f"block {block} differs and nobody knows"
-            if differ or a.disk.durable[span] != b.disk.durable[span]:
+            if differ or differ_durably:
                 assert both_durable, f"block {block} differs and nobody would know after a power loss"
             for index in (0, 1):
                 if block in unsynced[index]:
@@ -615,6 +622,16 @@ class World:
         for index, node in enumerate(self.nodes):
             if node.up:
                 assert marks[index] <= durable[index] | self.pending_cover(index), "a mark is not durable"
+
+    def compare(self, block: int) -> tuple[bool, bool]:
+        """Whether a block differs between the nodes, now and durably."""
+        a, b = self.nodes[0].disk, self.nodes[1].disk
+        known = self.compared.get(block)
+        if known is None or known[:2] != (a.changes[block], b.changes[block]):
+            span = slice(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)
+            now, durably = a.volatile[span] != b.volatile[span], a.durable[span] != b.durable[span]
+            known = self.compared[block] = (a.changes[block], b.changes[block], now, durably)
+        return known[2], known[3]
 
     def pending_cover(self, index: int) -> set[int]:
         """Marks taken over from the peer are durable there; pages of them are still being written here."""

@@ -242,5 +242,5 @@ def test_masks_are_cut_to_the_extent() -> None:
     [(SIZE + 512, 8, ()), (SIZE - BLOCK_BYTES, 8, ()), (SIZE, 3, ()), (SIZE, 8, (5000,))],
 )
 def test_what_does_not_fit_together_is_refused(size: int, capacity: int, log: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="volume|extents"):
+    with pytest.raises(ValueError, match=r"volume|extents"):
         Activity(size, PagedBitmap(BLOCKS), log, capacity)
