@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from ..config import LibvirtConfig
+from ..errors import UsageError
 from ..log import who
 from .exit_codes import DONE
 from .jobs import confirm, run_job, wait_for_job
 from .shell import Shell
+from .text import printable
 
 
 def danger(shell: Shell, module: str, command: str, **facts: Any) -> list[str]:
@@ -53,6 +57,7 @@ def run_protect(shell: Shell, args: argparse.Namespace) -> int:
 def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
     """Copy the VM back out of the folder and forget the module's mirror."""
     shell.check_module(args.module)
+    _check_target(shell, args.module, args.target)
     facts = {"target": args.target}
     lines = danger(shell, args.module, "unprotect", **facts) or [
         f"Module {args.module} will not be mirrored any more: the loss of a server is then the loss of the VM."
@@ -60,6 +65,18 @@ def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
     confirm(shell, args.module, lines, args.yes)
     arguments = {"module": args.module, **facts, "by": who()}
     return run_job(shell, "unprotect", arguments, wait=not args.no_wait)
+
+
+def _check_target(shell: Shell, module: str, target: str | None) -> None:
+    """A VM needs a directory to go to. Raises UsageError before anything is asked of a person."""
+    config = shell.configuration()[1].module(module)
+    if target is not None and not Path(target).is_absolute():
+        raise UsageError(f"--target {printable(target)} is no absolute path.", "Nothing was changed.")
+    if target is None and isinstance(config.resource, LibvirtConfig):
+        raise UsageError(
+            f"Module {module} holds a VM, which needs a directory to go to.",
+            f"Nothing was changed; name one: twinhull unprotect {module} --target /var/lib/libvirt/images/{module}",
+        )
 
 
 def run_job_command(shell: Shell, args: argparse.Namespace) -> int:

@@ -17,6 +17,9 @@ from .shell import Run
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
 
 
+MIN_INTERVAL_S = 0.2
+
+
 class Parser(argparse.ArgumentParser):
     """Tells misuse as UsageError, and what was probably meant. Options are not abbreviated."""
 
@@ -41,6 +44,13 @@ def _duration(text: str) -> float:
         return parse_duration_s(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _interval(text: str) -> float:
+    seconds = _duration(text)
+    if seconds < MIN_INTERVAL_S:
+        raise argparse.ArgumentTypeError(f"'{text}' is too short: {MIN_INTERVAL_S} s or more")
+    return seconds
 
 
 def _age(text: str) -> Any:
@@ -133,7 +143,7 @@ def _add_status(group: _Commands) -> None:
     parser = group.add("status", "show both nodes and their modules", examples, status.run)
     parser.add_argument("--watch", action="store_true", help="draw again and again until Ctrl-C")
     parser.add_argument(
-        "--interval", type=_duration, default=2.0, metavar="SECONDS", help="of --watch (default: 2)"
+        "--interval", type=_interval, default=2.0, metavar="SECONDS", help="of --watch (default: 2)"
     )
     parser.add_argument(
         "--check", action="store_true", help="exit code 20 when something is orange, 21 when red"
@@ -207,13 +217,17 @@ def _add_protection(group: _Commands) -> None:
     _add_yes(parser)
     _add_no_wait(parser)
 
-    examples = ("unprotect VM1", "unprotect VM1 --target /var/lib/libvirt/images", "unprotect VM1 --yes VM1")
+    examples = (
+        "unprotect VM1 --target /var/lib/libvirt/images/VM1",
+        "unprotect VM1 --target /var/lib/libvirt/images/VM1 --yes VM1",
+        "unprotect files",
+    )
     parser = group.add(
         "unprotect", "move a VM back out of the folder, end its mirror", examples, modules.run_unprotect
     )
     parser.add_argument("module", metavar="MODULE", help="name of the module")
     parser.add_argument(
-        "--target", metavar="DIR", help="where the VM's disks go (default: where they came from)"
+        "--target", metavar="DIR", help="where the VM goes: an absolute path, needed for a VM"
     )
     _add_yes(parser)
     _add_no_wait(parser)

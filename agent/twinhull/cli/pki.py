@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import NodeConfig, load_node
+from ..errors import PkiError
 from ..transport import pki
 from ..transport.pki import CertificateInfo
 from ..transport.tls import Role
@@ -81,6 +82,15 @@ def _pki_dir(shell: Shell, named: Path | None) -> Path:
     return load_node(shell.node_config).pki_dir if shell.node_config.exists() else NodeConfig("").pki_dir
 
 
+def _check_authority(directory: Path) -> None:
+    """Raises PkiError when there is no authority."""
+    if not (directory / "ca.crt").exists():
+        raise PkiError(
+            f"There is no authority in {directory}: it is kept away from the nodes.",
+            "Run this where it is, name its directory with --ca, or make one with `twinhull pki init`.",
+        )
+
+
 def run_init(shell: Shell, args: argparse.Namespace) -> int:
     """Make an authority."""
     info = pki.init_ca(args.ca, args.cluster, args.days)
@@ -92,6 +102,7 @@ def run_init(shell: Shell, args: argparse.Namespace) -> int:
 def run_issue(shell: Shell, args: argparse.Namespace) -> int:
     """Issue a certificate with a new key."""
     out = _pki_dir(shell, args.out)
+    _check_authority(args.ca)
     info = pki.issue(args.ca, args.name, Role(args.role), out, args.days)
     human = f"Issued {info.path} for the {args.role} {args.name}, valid until {info.not_after:%Y-%m-%d}."
     if args.role == Role.NODE.value:
@@ -104,10 +115,11 @@ def run_issue(shell: Shell, args: argparse.Namespace) -> int:
 
 def run_renew(shell: Shell, args: argparse.Namespace) -> int:
     """Replace a certificate by one that is valid longer."""
+    _check_authority(args.ca)
     info = pki.renew(args.ca, _pki_dir(shell, args.out), Role(args.role), args.days)
     human = f"Renewed {info.path} of the {args.role} {info.name}, valid until {info.not_after:%Y-%m-%d}."
     if args.role == Role.NODE.value:
-        human += "\nThe agent takes it at its restart (systemctl restart twinhull-agent); modules run on meanwhile."
+        human += "\nA running agent takes it by itself within a minute; its modules run on meanwhile."
     shell.result(_plain(info), human)
     return DONE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ class Shell:
         ask: shows a prompt and reads a line; raises EOFError when there is none.
         interactive: a person sits there, who can be asked and shown progress.
         colour: whether `out` shows colours.
+        width: columns of `out`; 0 when it is no terminal.
         pause: waits for that many seconds.
         now: the present time in UTC.
         connect: makes a connection to the agent of a node.
@@ -52,6 +54,7 @@ class Shell:
     ask: Callable[[str], str]
     interactive: bool
     colour: bool
+    width: int = 0
     pause: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     connect: Connect = connect
@@ -106,6 +109,7 @@ def terminal_shell() -> Shell:
         ask=_ask,
         interactive=sys.stdin.isatty() and sys.stderr.isatty(),
         colour=tty and not plain,
+        width=shutil.get_terminal_size().columns if tty else 0,
     )
 
 

@@ -23,7 +23,7 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
         status = agent.call("status", {})
     finally:
         agent.close()
-    shell.result(status, render(status, colour=shell.colour))
+    shell.result(status, render(status, colour=shell.colour, width=shell.width))
     return verdict(status) if args.check else DONE
 
 
@@ -36,7 +36,7 @@ def _watch(shell: Shell, args: argparse.Namespace) -> int:
                 agent = agent or shell.agent()
                 status = agent.call("status", {})
                 code = verdict(status)
-                _draw(shell, status, render(status, colour=shell.colour))
+                _draw(shell, status, render(status, colour=shell.colour, width=shell.width))
             except (AgentDownError, TransportError) as error:
                 if agent is not None:
                     agent.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,16 +11,20 @@ from .text import duration_text, paint, printable, progress_text, size_text
 
 Plain = Mapping[str, Any]
 CERTIFICATE_WARNING_DAYS = 30
+RUNNING_STATES = ("PRIM", "ALONE")
+STANDING = ("no witness: ", "ping witness: ")
+"""How warnings begin that stand as long as the cluster is configured so: shown always, no alarm of `--check`."""
 
 
-def render(status: Plain, *, colour: bool) -> str:
+def render(status: Plain, *, colour: bool, width: int = 0) -> str:
     """The whole view.
 
     Args:
         status: the agent's answer to `status`.
         colour: whether to use colours (the words say the same without).
+        width: columns that sentences are wrapped to; 0: as long as they are.
     """
-    return "\n".join(_View(colour).lines(status))
+    return "\n".join(_View(colour, width).lines(status))
 
 
 def verdict(status: Plain) -> int:
@@ -28,15 +33,17 @@ def verdict(status: Plain) -> int:
     colours = {module.get("colour") for node in nodes for module in _modules(node).values()}
     if "red" in colours or not all(node.get("reachable") for node in nodes):
         return STATUS_RED
-    warned = any(node.get("warnings") for node in nodes) or any(
-        module.get("warnings") for node in nodes for module in _modules(node).values()
-    )
-    warned = warned or bool(status.get("warnings"))
+    told = [status, *nodes, *(module for node in nodes for module in _modules(node).values())]
+    warned = any(not _stands(warning) for plain in told for warning in plain.get("warnings") or [])
     return STATUS_ORANGE if warned or colours - {"green"} or _differ(status) else DONE
 
 
 def _modules(node: Plain) -> Mapping[str, Plain]:
     return node.get("modules") or {}
+
+
+def _stands(warning: object) -> bool:
+    return str(warning).startswith(STANDING)
 
 
 def _differ(status: Plain) -> bool:
@@ -55,9 +62,23 @@ def _certificate_warnings(node: Plain) -> Iterator[str]:
         yield f"the certificate {ends}: renew it (twinhull pki renew)"
 
 
+def _kind(warning: str) -> str:
+    """What makes a warning the same: a standing one is told in other words of the cluster and of a module."""
+    return next((start for start in STANDING if warning.startswith(start)), warning)
+
+
+def _shorter(side: Plain) -> str:
+    """What is waited for, without the reason that the sentence below tells."""
+    whole = printable(str(side["waiting_for"]))
+    what, _, reason = whole.partition(": ")
+    return what if reason and reason.rstrip(".") in str(side.get("sentence") or "") else whole
+
+
 class _View:
-    def __init__(self, colour: bool) -> None:
+    def __init__(self, colour: bool, width: int) -> None:
         self._colour = colour
+        self._width = width
+        self._told: set[str] = set()
 
     def _paint(self, text: str, colour: str) -> str:
         return paint(text, colour, self._colour)
@@ -70,7 +91,8 @@ class _View:
         for name, node in nodes.items():
             yield self._node(name.ljust(width), node)
         for warning in self._warnings(status):
-            yield self._paint(f"  warning: {warning}", "orange")
+            self._told.add(_kind(warning))
+            yield from self._wrapped("  ", f"warning: {warning}", "orange")
         for module in dict.fromkeys(module for node in nodes.values() for module in _modules(node)):
             yield ""
             yield from self._module(module, nodes, width)
@@ -106,11 +128,17 @@ class _View:
             )
         yield from told
         by_warning: dict[str, list[str]] = {}
+        shown = {
+            f"the network {name} is down" for node in nodes.values() for name in node.get("networks") or {}
+        }
         for name, node in nodes.items():
             for warning in (*(node.get("warnings") or []), *_certificate_warnings(node)):
+                if warning in shown:
+                    continue  # the node's line says it
                 by_warning.setdefault(printable(str(warning)), []).append(name)
         for warning, names in by_warning.items():
-            yield warning if len(names) == len(nodes) else f"node {', '.join(names)}: {warning}"
+            everywhere = len(names) == len(nodes) or _stands(warning)
+            yield warning if everywhere else f"node {', '.join(names)}: {warning}"
 
     def _module(self, name: str, nodes: Mapping[str, Plain], width: int) -> Iterator[str]:
         sides = {node: _modules(plain)[name] for node, plain in nodes.items() if name in _modules(plain)}
@@ -137,56 +165,80 @@ class _View:
         if side.get("holding"):
             extras.append(self._paint("holding I/O", "orange"))
         if side.get("waiting_for"):
-            extras.append(f"waiting for {side['waiting_for']}")
+            extras.append(f"waiting for {_shorter(side)}")
         worker = side.get("worker") or {}
         if worker and not worker.get("alive"):
             extras.append(self._paint("worker process DEAD", "red"))
         yield f"  {node}  {state}  {data}  {', '.join(extras)}"
         indent = " " * (len(node) + 4)
-        for line in (*self._facts(side), *self._disk(side), *self._health(side)):
-            yield indent + line
+        for line, paint_as in (*self._facts(side), *self._disk(side), *self._health(side)):
+            yield from self._wrapped(indent, line, paint_as)
 
-    def _facts(self, side: Plain) -> Iterator[str]:
+    def _wrapped(self, indent: str, text: str, colour: str) -> Iterator[str]:
+        """A sentence below the line that it belongs to, its further lines indented more."""
+        lines = [indent + text]
+        if self._width > len(indent) + 20:
+            lines = textwrap.wrap(text, self._width, initial_indent=indent, subsequent_indent=indent + "  ")
+        for line in lines:
+            yield self._paint(line, colour) if "\x1b" not in line else line
+
+    def _facts(self, side: Plain) -> Iterator[tuple[str, str]]:
         if side.get("sentence"):
-            yield printable(str(side["sentence"]))
+            yield printable(str(side["sentence"])), ""
         sync = side.get("sync")
         if sync:
             losing = bool(sync.get("losing_ground"))
             left, total, rate = (sync.get(key) or 0 for key in ("left_bytes", "total_bytes", "rate_bytes_s"))
             text = progress_text(left, total, rate, None if losing else sync.get("eta_s"))
             ground = ", losing ground: the VM writes faster than this copies" if losing else ""
-            yield self._paint(f"resync: {text}{ground}", "orange")
+            yield f"resync: {text}{ground}", "orange"
         gap = side.get("unprotected")
         if gap:
             since, amount = duration_text(gap.get("since_s") or 0), size_text(gap.get("bytes") or 0)
-            yield self._paint(f"UNPROTECTED for {since}: {amount} are on this node only", "orange")
+            yield f"UNPROTECTED for {since}: {amount} are on this node only", "orange"
 
-    def _disk(self, side: Plain) -> Iterator[str]:
+    def _disk(self, side: Plain) -> Iterator[tuple[str, str]]:
         if side.get("allocated_bytes") is None:
             return
-        text = f"disk: the volume takes {size_text(side['allocated_bytes'])}"
+        text, colour = f"disk: the volume takes {size_text(side['allocated_bytes'])}", ""
         if side.get("disk_total_bytes"):
             free, total = side.get("disk_free_bytes") or 0, side["disk_total_bytes"]
             used = 100 * (1 - free / total)
             text += f"; {size_text(free)} free of {size_text(total)}"
-            text = self._paint(text, "red" if used >= 95 else "orange" if used >= 85 else "")
-        yield text
+            colour = "red" if used >= 95 else "orange" if used >= 85 else ""
+        yield text, colour
 
-    def _health(self, side: Plain) -> Iterator[str]:
+    def _health(self, side: Plain) -> Iterator[tuple[str, str]]:
         checkers = side.get("checkers") or {}
-        items = [self._checker(*item) for item in (checkers.get("items") or {}).items()]
+        looked_at = {
+            name: checker
+            for name, checker in (checkers.get("items") or {}).items()
+            if checker.get("ok") is not None or side.get("state") in RUNNING_STATES
+        }
+        items = [self._checker(*item) for item in looked_at.items()]
         if checkers.get("suspended"):
             items.append(self._paint("SUSPENDED", "orange"))
         if items:
-            yield "checkers: " + ", ".join(items)
+            yield "checkers: " + ", ".join(items), ""
         if side.get("restarts"):
-            yield f"restarts in the last 24 h: {side['restarts']}"
+            yield (
+                f"restarts in the last 24 h: {side['restarts']} (the fourth stops it here and fails over)",
+                "",
+            )
+        for warning in self._new_warnings(side):
+            yield f"warning: {warning}", "orange"
+
+    def _new_warnings(self, side: Plain) -> Iterator[str]:
+        """What neither the sentence nor a warning of the whole cluster says already."""
+        sentence = printable(str(side.get("sentence") or ""))
         for warning in side.get("warnings") or []:
-            yield self._paint(f"warning: {printable(str(warning))}", "orange")
+            text = printable(str(warning))
+            if text.rstrip(".") not in sentence and _kind(text) not in self._told:
+                yield text
 
     def _checker(self, name: str, checker: Plain) -> str:
         if checker.get("ok") is None:
-            return f"{name} not armed"
+            return f"{name} waits for its first success"
         if checker["ok"]:
             return f"{name} ok"
         return self._paint(f"{name} FAILING: {printable(str(checker.get('detail', '')))}", "red")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..core.settings import Keep
 from ..errors import ConfigError
-from .model import ClusterConfig, ModuleConfig, canonical
+from .derive import to_plain
+from .model import ClusterConfig, ModuleConfig
 from .units import exact_size_text
 
 
@@ -52,7 +53,7 @@ def check_change(
         warnings += _module_warnings(before, after, running=name in running, made=name in made)
     if refused:
         raise ConfigError("\n".join(refused), "Nothing was applied.")
-    return Change(_differences(canonical(old), canonical(new), ""), warnings)
+    return Change(_differences(to_plain(old), to_plain(new), ""), warnings)
 
 
 def _refused_cluster(old: ClusterConfig, new: ClusterConfig) -> list[str]:
@@ -128,8 +129,11 @@ def _module_warnings(before: ModuleConfig, after: ModuleConfig, *, running: bool
         )
     if before.file_system != after.file_system and made:
         warnings.append(f"module {name}: its volume holds {before.file_system} and is not formatted again")
-    if before.resource != after.resource and running:
-        warnings.append(f"module {name} runs: the new resource settings apply from its next start")
+    if before != after and before.folder == after.folder and running:
+        warnings.append(
+            f"module {name} runs on with its old settings: each node takes the new ones when the module is stopped "
+            f"there (twinhull stop {name}, then start; the SECOND first)"
+        )
     if before.timeout_s != after.timeout_s:
         warnings.append(f"module {name}: while the two nodes differ, the larger time-out rules")
     return warnings

@@ -39,7 +39,11 @@ def load_cluster(path: Path, node: NodeConfig | None = None) -> ClusterConfig:
 
 def load_node(path: Path) -> NodeConfig:
     """The node's configuration in this file. Raises ConfigError."""
-    return parse_node(read_text(path), str(path))
+    remedy = (
+        f"Write it (at least `node: NAME`, this node's name in the cluster) to {path}, run this as root, "
+        "or name another file with --node-config."
+    )
+    return parse_node(read_text(path, remedy), str(path))
 
 
 def parse_node(text: str, file: str = "node.yml") -> NodeConfig:

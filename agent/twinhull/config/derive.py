@@ -77,7 +77,16 @@ def warnings(config: ClusterConfig) -> list[str]:
 
 def to_yaml(config: ClusterConfig) -> str:
     """The configuration as YAML with every value written out; `parse_cluster` reads the same back."""
-    plain: dict[str, Any] = {
+    return str(
+        yaml.safe_dump(
+            to_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=False, width=110
+        )
+    )
+
+
+def to_plain(config: ClusterConfig) -> dict[str, Any]:
+    """The configuration as its file writes it, every value written out."""
+    return {
         "cluster": config.cluster,
         "nodes": {name: {"addresses": dict(node.addresses)} for name, node in config.nodes.items()},
         "networks": {
@@ -93,9 +102,6 @@ def to_yaml(config: ClusterConfig) -> str:
         "keep": config.keep.value,
         "modules": {name: _module(module) for name, module in config.modules.items()},
     }
-    return str(
-        yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110)
-    )
 
 
 def _number(seconds: float) -> int | float:

@@ -116,14 +116,14 @@ class _Loader(yaml.SafeLoader):
         raise _Refused(problem=problem, problem_mark=mark)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, remedy: str = "Check the path and the permissions.") -> str:
     """The file's text. Raises ConfigError when it cannot be read, is too large or is not UTF-8."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"The configuration {path} cannot be read: {error.strerror}.",
-            "Check the path and the permissions, or name another file with --node-config.",
+            remedy,
         ) from error
     try:
         return data.decode("utf-8")

@@ -21,7 +21,7 @@ class SendFrame(NamedTuple):
 
 
 class LocalWrite(NamedTuple):
-    """Write to the data file. -> `local_done(ticket, error)`"""
+    """Write to the data file. -> `local_done(ticket, error, full)`"""
 
     ticket: int
     offset_bytes: int
@@ -37,7 +37,7 @@ class LocalDiscard(NamedTuple):
 
 
 class LocalFlush(NamedTuple):
-    """fdatasync of the data file, after every LocalWrite handed out before. -> `flush_done(ticket, error)`"""
+    """fdatasync of the data file, after every LocalWrite handed out before. -> `flush_done(ticket, error, full)`"""
 
     ticket: int
 
@@ -56,7 +56,7 @@ class ReadLocal(NamedTuple):
 
 
 class SyncLog(NamedTuple):
-    """Durably add and remove extents (numbers of 4 MiB extents). -> `log_done(ticket, error)`
+    """Durably add and remove extents (numbers of 4 MiB extents). -> `log_done(ticket, error, full)`
 
     `add` and `remove` are one transaction; they never have a member in common.
     `bits`: pages (page number, content) of the bitmap that must be durable BEFORE the extents are removed.

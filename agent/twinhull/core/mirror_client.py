@@ -7,9 +7,9 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from .activity import EXTENT_BYTES
 from .effects import Complete, LocalDiscard, LocalWrite, ReadLocal, SendFrame
 from .frames import MAX_DATA_BYTES, Buffer, Discard, Write
+from .marks import EXTENT_BYTES
 from .mirror_answers import Answers
 from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
@@ -275,8 +275,6 @@ class Client:
             self._finish(item, error)
 
     def _settle(self, item: Pending) -> None:
-        if item.settled:
-            return
         item.settled = True
         self._desk.activity.end(item.extents)
         if self._log.starved:

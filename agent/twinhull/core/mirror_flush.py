@@ -184,17 +184,9 @@ class FlushRounds:
     # ---- changes of the session --------------------------------------------------------------------
 
     def peer_lost(self) -> None:
-        """What is under way is this node's affair alone from here on."""
-        self._epoch = None
-        current = self._round
-        if current is None:
-            return
-        current.clears = False
-        if current.epoch is not None:
-            self._round = None
-            self.start()
-        else:
-            current.peer = True
+        """After the session: what is under way is this node's affair alone from here on."""
+        if self._round is not None:
+            self._round.peer = True
             self._check()
 
     def leave_session(self) -> None:

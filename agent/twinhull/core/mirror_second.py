@@ -345,5 +345,11 @@ class Second:
     @property
     def local_since_s(self) -> float | None:
         """When the oldest thing was handed to this node's disk that it did not answer."""
-        groups = (self._writes, self._copies, self._flushes)
-        return min((next(iter(group.values())).issued_s for group in groups if group), default=None)
+        oldest: list[float] = []
+        if self._writes:
+            oldest.append(next(iter(self._writes.values())).issued_s)
+        if self._copies:
+            oldest.append(next(iter(self._copies.values())).issued_s)
+        if self._flushes:
+            oldest.append(next(iter(self._flushes.values())).issued_s)
+        return min(oldest, default=None)

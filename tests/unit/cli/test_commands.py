@@ -123,7 +123,7 @@ DANGEROUS = (
     ["start", "VM1", "--as-primary"],
     ["stop", "VM1", "--forced"],
     ["protect", "VM1"],
-    ["unprotect", "VM1"],
+    ["unprotect", "VM1", "--target", "/var/lib/libvirt/images"],
 )
 
 
@@ -175,6 +175,19 @@ def test_a_wrong_name_is_refused_also_where_none_is_needed(console: Console) -> 
 def test_unprotect_names_its_target(console: Console) -> None:
     assert console.run("unprotect", "VM1", "--target", "/var/lib/libvirt/images", "--yes", "VM1") == 0
     assert console.agent.deeds()[-1][1]["target"] == "/var/lib/libvirt/images"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ([], "Module VM1 holds a VM, which needs a directory to go to."),
+        (["--target", "images"], "--target images is no absolute path."),
+    ],
+)
+def test_a_vm_is_not_unprotected_to_nowhere(console: Console, target: list[str], expected: str) -> None:
+    assert console.run("unprotect", "VM1", *target, "--yes", "VM1") == 2
+    assert expected in console.err
+    assert console.agent.asked == []
 
 
 def test_an_agent_that_is_down_is_said_with_what_to_do(console: Console) -> None:

@@ -47,7 +47,7 @@ def test_config_check_compares_with_the_present_file(console: Console, tmp_path:
     assert console.run("config", "check", str(changed(tmp_path, "size: 40 GiB", "size: 4 GiB"))) == 3
     assert "cannot be made smaller" in console.err
     assert console.run("config", "check", str(changed(tmp_path, "delay: 0", "delay: 9"))) == 0
-    assert "would change: modules.VM1.boot.delay_s: 0.0 -> 9.0" in console.out
+    assert "would change: modules.VM1.boot.delay: 0 -> 9" in console.out
 
 
 def test_config_check_works_where_no_node_is(console: Console, cluster_file: Path) -> None:
@@ -64,10 +64,10 @@ def test_config_apply_shows_and_applies(console: Console, tmp_path: Path) -> Non
     path = str(changed(tmp_path, "delay: 0", "delay: 9"))
     before = console.agent.config
     assert console.run("config", "apply", path, "--dry-run") == 0
-    assert console.out == ("would change: modules.VM1.boot.delay_s: 0.0 -> 9.0\nNothing was applied.\n")
+    assert console.out == ("would change: modules.VM1.boot.delay: 0 -> 9\nNothing was applied.\n")
     assert console.agent.config == before
     assert console.run("config", "apply", path) == 0
-    assert console.out == ("changed: modules.VM1.boot.delay_s: 0.0 -> 9.0\nApplied.\n")
+    assert console.out == ("changed: modules.VM1.boot.delay: 0 -> 9\nApplied.\n")
     assert console.agent.config.modules["VM1"].boot.delay_s == 9
     assert console.run("config", "apply", path) == 0
     assert console.out.startswith("Nothing changes")

@@ -10,6 +10,7 @@ from tests.unit.cli.fake_agent import green_status, module_side, node_side
 
 from twinhull.cli.shell import terminal_shell
 from twinhull.cli.status_view import render
+from twinhull.config.derive import SPLIT_WARNINGS
 from twinhull.errors import PeerUnreachableError
 
 GREEN = """\
@@ -69,7 +70,7 @@ def shown(**differs: object) -> str:
         (
             {"checkers": {"suspended": True, "items": {"app": {"ok": False, "detail": "no answer"},
                                                        "guest": {"ok": None, "detail": ""}}}},
-            "checkers: app FAILING: no answer, guest not armed, SUSPENDED",
+            "checkers: app FAILING: no answer, guest waits for its first success, SUSPENDED",
         ),
         ({"sentence": "bad\x1b[2Jguest"}, "bad [2Jguest"),
     ],
@@ -100,6 +101,49 @@ def test_certificates_that_end_are_warned_of(console: Console, days: int, expect
     console.agent.status["nodes"]["b"]["certificate"]["days_left"] = days
     console.run("status")
     assert expected in console.out
+
+
+def test_a_warning_that_stands_as_long_as_the_configuration_is_no_alarm(console: Console) -> None:
+    for kind, text in SPLIT_WARNINGS.items():
+        console.agent.status["nodes"]["a"]["warnings"] = [text]
+        assert console.run("status", "--check") == 0, kind
+        assert f"warning: {text}" in console.out
+
+
+def test_a_warning_of_the_cluster_is_not_repeated_for_its_modules() -> None:
+    status = green_status()
+    status["nodes"]["a"]["warnings"] = ["ping witness: a cut network can split this cluster"]
+    side = module_side(
+        sentence="VM1 stays: it is full.", warnings=["ping witness: both", "it is full", "new"]
+    )
+    status["nodes"]["a"]["modules"]["VM1"] = side
+    text = render(status, colour=False)
+    assert text.count("ping witness") == 1
+    assert text.count("it is full") == 1
+    assert "     warning: new" in text
+
+
+def test_what_is_waited_for_is_said_once() -> None:
+    text = shown(waiting_for="a person: it is blank", sentence="VM1 stays WAIT on a: it is blank.")
+    assert "waiting for a person\n" in text
+    assert "waiting for a person: it is lost\n" in shown(waiting_for="a person: it is lost")
+
+
+def test_sentences_are_wrapped_to_the_terminal() -> None:
+    status = green_status()
+    status["nodes"]["a"]["modules"]["VM1"] = module_side(sentence="word " * 60)
+    lines = render(status, colour=False, width=80).splitlines()
+    assert len([line for line in lines if "word word" in line]) == 5
+    assert all(len(line) <= 80 for line in lines if "word" in line)
+
+
+def test_a_network_that_is_down_is_told_on_the_line_of_its_node(console: Console) -> None:
+    node = console.agent.status["nodes"]["a"]
+    node["networks"]["heartbeat"] = {"up": False, "last_heard_s": 3.5}
+    node["warnings"] = ["the network heartbeat is down"]
+    assert console.run("status", "--check") == 20
+    assert "heartbeat DOWN (last heard 3.5 s ago)" in console.out
+    assert "warning" not in console.out
 
 
 def test_different_configurations_are_warned_of(console: Console) -> None:

@@ -28,7 +28,7 @@ def test_nothing_changes_when_nothing_does() -> None:
 def test_each_value_that_differs_is_told() -> None:
     new = parse_cluster(changed(("timeout: 10, write_timeout: 10", "timeout: 5, write_timeout: 10")))
     change = check_change(OLD, new)
-    assert change.changed == ["modules.VM1.timeout_s: 10.0 -> 5.0"]
+    assert change.changed == ["modules.VM1.timings.timeout: 10 -> 5"]
     assert change.warnings == ["module VM1: while the two nodes differ, the larger time-out rules"]
 
 
@@ -67,7 +67,7 @@ def test_what_would_lose_something_is_refused(pair: tuple[str, str], expected: s
 def test_the_size_may_change_before_the_volume_is_made() -> None:
     new = parse_cluster(changed(("size: 40 GiB", "size: 2 GiB")))
     change = check_change(OLD, new, existing={"files"})
-    assert change.changed == ["modules.VM1.size_bytes: 42949672960 -> 2147483648"]
+    assert change.changed == ["modules.VM1.size: 40 GiB -> 2 GiB"]
 
 
 def test_another_folder_is_warned_of_while_the_module_runs() -> None:
@@ -75,6 +75,13 @@ def test_another_folder_is_warned_of_while_the_module_runs() -> None:
     assert check_change(OLD, new).warnings == []
     (warning,) = check_change(OLD, new, running={"VM1"}).warnings
     assert warning.startswith("module VM1 runs: its folder stays /srv/twinhull/VM1 until")
+
+
+def test_a_running_module_says_when_it_takes_its_new_settings() -> None:
+    new = parse_cluster(changed(("stop: {mode: stop, timeout: 2 min}", "stop: {mode: save, timeout: 2 min}")))
+    assert check_change(OLD, new).warnings == []
+    (warning,) = check_change(OLD, new, running={"VM1"}).warnings
+    assert warning.startswith("module VM1 runs on with its old settings: each node takes the new ones when")
 
 
 def test_a_running_module_is_not_removed() -> None:

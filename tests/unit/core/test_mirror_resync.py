@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import pytest
 from tests.unit.core.mirror_kit import BLOCKS, DATA, KIB, SIZE, Bench
@@ -31,8 +32,15 @@ from twinhull.core.frames import (
     PeerDiskFailed,
     Write,
 )
-from twinhull.core.marks import BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES, PAGE_BLOCKS, PAGE_BYTES
-from twinhull.core.mirror import MirrorProtocolError, Progress, ResyncSettings
+from twinhull.core.marks import (
+    BLOCK_BYTES,
+    EXTENT_BLOCKS,
+    EXTENT_BYTES,
+    PAGE_BLOCKS,
+    PAGE_BYTES,
+    PagedBitmap,
+)
+from twinhull.core.mirror import Mirror, MirrorProtocolError, Progress, ResyncSettings
 from twinhull.core.mirror_rate import Pace, Rate
 
 MIB = 1024 * KIB
@@ -536,6 +544,27 @@ def test_progress_says_what_is_left_how_fast_and_until_when() -> None:
     stuck = bench.mirror.progress(bench.now_s)
     assert stuck.losing_ground
     assert stuck.eta_s is None
+
+
+def test_tracking_ten_tebibytes_scattered_on_both_nodes_takes_less_than_64_mebibytes() -> None:
+    size = 10 * 1024**4
+    pages = size // BLOCK_BYTES // PAGE_BLOCKS
+    tracemalloc.start()
+    try:
+        bits = PagedBitmap(size // BLOCK_BYTES)
+        for number in range(pages):
+            bits.set_page(number, number.to_bytes(4, "little") + b"\x11" * (PAGE_BYTES - 4))
+        mirror = Mirror(size, bits, (), 1024, 10.0, ResyncSettings())
+        mirror.begin_session(primary=True, now_s=1.0)
+        for number in range(pages):
+            mirror.frame(Marks(number, b"\x44" * PAGE_BYTES), 1.0)
+        mirror.frame(MarksEnd(), 1.0)
+        mirror.start_copy(1.0)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert mirror.progress(1.0).left_bytes > size // 2 - BLOCK_BYTES * PAGE_BLOCKS
+    assert used < 64 * MIB
 
 
 def test_without_a_resync_there_is_no_progress() -> None:

@@ -108,7 +108,8 @@ class FuseExport:
     def reply(self, tag: int, error: int = 0, data: bytes | memoryview | None = None) -> None:
         """Complete a request: `error` is a positive errno or 0; `data` (all of it) for reads.
 
-        After it a write's data belongs to the export again. Raises ValueError for a tag that is not under
+        After it a write's data belongs to the export again, unless it failed: then it stays as it is for whoever
+        holds it. Raises ValueError for a tag that is not under
         way and for data of another length than was asked for (the host then gets EIO).
         """
         pending = self._pending.pop(tag, None)
@@ -119,7 +120,8 @@ class FuseExport:
         wrong = pending.op is Op.READ and not error and (data is None or len(data) != pending.length_bytes)
         head = self._session.answer(pending.op, tag, pending.length_bytes, errno.EIO if wrong else error)
         self._send(head, data if pending.op is Op.READ and not error and not wrong else None)
-        if pending.slot is not None:
+        # After an error somebody may still read the data (a write that the disk has not taken yet): let it go.
+        if pending.slot is not None and not (error and pending.op is Op.WRITE):
             self._free.append(pending.slot)
         if wrong:
             raise ValueError(f"a read of {pending.length_bytes} bytes was answered with another length")
