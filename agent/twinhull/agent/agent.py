@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -19,7 +20,7 @@ from twinhull.transport.control import ControlClient, ControlServer
 from twinhull.transport.heartbeats import Heartbeats, Network
 from twinhull.transport.listener import Refusals
 from twinhull.worker.loop import boot_clock_s
-from twinhull.worker.parts import clean_up_module, volume_directory
+from twinhull.worker.parts import clean_up_module, moves_directory, volume_directory
 from twinhull.worker.worker import FROM_AGENT, heartbeat_from_json
 
 from .desired import Wish, Wishes, unfinished_protection
@@ -203,7 +204,10 @@ class Agent:
         view, pid = supervisor.view, supervisor.pid
         if view is None or view["state"] != "STOP":
             raise UsageError(f"{module} is not stopped on {self.node.node}.", "Stop it first.")
-        process = WorkerProcess(pid) if pid is not None else None
+        process = None
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # gone already
+                process = WorkerProcess(pid)
         self.unwatch_module(module)
         try:
             if process is not None and not process.ended(END_PATIENCE_S):
@@ -214,6 +218,9 @@ class Agent:
             volume = volume_directory(self.node, module)
             kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
             volume.rename(kept)
+            moves = moves_directory(self.node, module)
+            if moves.exists():  # the journals of moves that are over
+                moves.rename(moves.with_name(kept.name))
         finally:
             if process is not None:
                 process.close()

@@ -40,7 +40,7 @@ def started(view: View | None, waited_s: float) -> str | None:
         return f"{module} is SECOND on {node}: {view['sentence']}"
     if state == "STOP":
         raise TwinhullError(str(view["sentence"]))
-    if state == "WAIT":
+    if state == "WAIT" and view["colour"] == "red":
         patience_s = WAIT_PATIENCE_TIMEOUTS * float(view["timeout_s"])
         if str(view["waiting_for"]).startswith(PERSON) or waited_s > patience_s:
             raise TwinhullError(f"{module} waits on {node} for {view['waiting_for']}.")

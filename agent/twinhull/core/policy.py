@@ -134,9 +134,10 @@ def _fail_up(m: Module, reason: str) -> None:
         go_alone(m, m.record.generation, reason, Level.ERROR)
     session.drop_link(m, reason)
     m.emit(actions.FailUp())
+    remedy = m.fault.removeprefix(f"{reason}; ")
     m.say(
         f"{m.name} is in danger on {m.me}: {reason}, and no other replica is uptodate; its errors go up to "
-        f"the VM. {m.fault}",
+        f"the VM. {remedy[:1].upper()}{remedy[1:]}",
         Level.ERROR,
     )
 

@@ -61,6 +61,11 @@ def volume_directory(node: NodeConfig, module: str) -> Path:
     return node.data_dir / "volumes" / module
 
 
+def moves_directory(node: NodeConfig, module: str) -> Path:
+    """Where the journals of the VM's moves into the folder and out of it lie."""
+    return node.data_dir / "moves" / module
+
+
 def export_directory(node: NodeConfig, module: str) -> Path:
     """Where the volume is exported on this node."""
     return node.run_dir / "exports" / module
@@ -131,7 +136,7 @@ def build_moves(
         lambda progress: VmMover(
             module=module.name,
             node=node.node,
-            state_directory=node.data_dir / "moves" / module.name,
+            state_directory=moves_directory(node, module.name),
             log=log,
             progress=progress,
             virsh=Virsh(node.libvirt_uri),
