@@ -50,9 +50,10 @@ def down() -> None:
 
 
 def enter(node: str, command: list[str]) -> None:
-    """Become a command in a node, with this terminal."""
+    """Become a command in a node, with this terminal, in the directory that it was called from."""
     lab = Lab.load(standing.NAME)
-    argv = lab[node].enter(command or ["bash"])
+    directory = os.environ.get(standing.CALLED_FROM) or str(Path.cwd())
+    argv = lab[node].enter(["env", f"--chdir={directory}", *(command or ["bash"])])
     os.chdir("/")
     os.execvpe(argv[0], argv, {**lab.environment(), "TERM": os.environ.get("TERM", "dumb")})
 

@@ -16,6 +16,8 @@ NAME = "standing"
 MODULE = "VM1"
 TIMEOUT_S = 5.0
 WORDS = ("on", "cut", "heal", "kill", "boot")
+CALLED_FROM = "TWINHULL_LAB_CALLED_FROM"
+"""The environment's name of the directory that a script was called in, where the node's command runs too."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELP = """\
 The lab is up. Two nodes, a and b; a runs the VM {module}, which is not protected yet.
@@ -79,6 +81,8 @@ def write_scripts(root: Path) -> None:
     """One small script for each word, so that the lab is used from any shell."""
     for word in WORDS:
         script = root / word
-        call = f"cd {shlex.quote(str(REPOSITORY))} && exec {shlex.quote(sys.executable)} -m tests.lab {word}"
-        script.write_text(f'#!/bin/sh\n{call} "$@"\n', encoding="utf-8")
+        call = f"exec {shlex.quote(sys.executable)} -m tests.lab {word}"
+        lines = ["#!/bin/sh", f'{CALLED_FROM}="$PWD"', f"export {CALLED_FROM}"]
+        lines += [f"cd {shlex.quote(str(REPOSITORY))} || exit", f'{call} "$@"']
+        script.write_text("\n".join(lines) + "\n", encoding="utf-8")
         script.chmod(0o755)

@@ -55,6 +55,7 @@ class Agent:
         self.supervisors: dict[str, Supervisor] = {}
         self._beats: dict[str, dict[str, Any]] = {}
         self._states: dict[str, str] = {}  # state of each module as its worker told last
+        self._adopted: set[str] = set()  # modules whose adopted worker has not told of itself yet
         self._boots: dict[str, threading.Timer] = {}
         self._misheard = Refusals(log, boot_clock_s)
         self._stale: set[str] = set()  # modules whose worker runs with an older configuration
@@ -258,11 +259,20 @@ class Agent:
         """A module that was stopped after too many restarts stays stopped, also when its worker begins anew."""
         before, now = self._states.get(module, ""), str(view.get("state"))
         self._states[module] = now
+        if before == "" and module in self._adopted:
+            self._start_untold(module, view)
         if before in ("", "STOP") or now != "STOP" or view.get("restarts", 0) < view.get("restart_limit", 1):
             return
         if self.wishes.get(module) is not Wish.STOPPED:
             log.warning("%s stays stopped on %s until a person starts it", module, self.node.node)
             self.wishes.set(module, Wish.STOPPED)
+
+    def _start_untold(self, module: str, view: Mapping[str, Any]) -> None:
+        """An adopted worker in which nothing has happened yet: the agent that made it died before it told it."""
+        self._adopted.discard(module)
+        untold = view.get("state") == "STOP" and not view.get("sentence") and not view.get("fault")
+        if untold and not unfinished_protection(self.node.data_dir, module).exists():
+            self._boot_module(module, Wish.STARTED)
 
     def _worker_connected(self, module: str, adopted: bool) -> None:
         """A worker answers: have its module started if people want that and nobody has told it yet.
@@ -270,6 +280,7 @@ class Agent:
         The wish BOOT says that the start after the boot is still to come, for an adopted worker, too.
         """
         self._states.pop(module, None)
+        (self._adopted.add if adopted else self._adopted.discard)(module)
         config = self.cluster.modules.get(module)
         wish = self.wishes.get(module)
         if config is None or wish is Wish.STOPPED or (adopted and wish is Wish.STARTED):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.lab import Lab, LabError, Node, processes
+from tests.lab import Lab, LabError, Node
 from tests.lab.console import say
 from tests.lab.fixtures import REPOSITORY
 from tests.lab.protected import Protected
@@ -25,6 +25,8 @@ FOLDER = f"/srv/twinhull/{MODULE}"
 TIMEOUT_S = float(os.environ.get("TWINHULL_TEST_TIMEOUT_S", "2"))
 OUTLAST_S = 3 * TIMEOUT_S
 PATIENCE_S = 45.0
+LOGS = "/var/log/twinhull"
+DEFECT, DEFECT_BYTES = b"Traceback (most recent call last)", 3000
 CLOSE_POLL_S = 0.005
 WRITER = "failover.writer"
 ENOUGH_RECORDS = 20
@@ -47,6 +49,7 @@ class Pair:
         self.reports = Reports(lab.reports / MODULE)
         self.protected = Protected(lab, MODULE, FOLDER)
         self.watch: Watch = None  # type: ignore[assignment]
+        self._read_bytes: dict[Path, int] = {}
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -317,8 +320,23 @@ class Pair:
         assert difference is None, self._told(f"the replicas differ at byte {difference}", [])
         broken = self.reports.broken_order()
         assert broken == [], self._told("there was more than one history", broken)
+        defects = self._new_defects()
+        assert defects == [], self._told("a program of ours tells of a defect", defects)
         if witnessed:
             assert self.watch.doubles() == [], self._told("two writable mounts", self.watch.doubles()[:5])
+
+    def _new_defects(self) -> list[str]:
+        """Exceptions that nobody expected, in the logs of both nodes, each told once."""
+        found = []
+        for node in self.lab.nodes.values():
+            for file in sorted(node.disk(LOGS).iterdir()):
+                text = file.read_bytes()[self._read_bytes.get(file, 0) :]
+                self._read_bytes[file] = self._read_bytes.get(file, 0) + len(text)
+                if DEFECT in text:
+                    begin = text.index(DEFECT)
+                    where = f"node {node.name}, {file.name}"
+                    found.append(f"{where}: {text[begin : begin + DEFECT_BYTES].decode('utf-8', 'replace')}")
+        return found
 
     def _told(self, what: str, lines: list[str]) -> str:
         return "\n".join([what, *lines[:10], self.watch.story(200)])
@@ -346,16 +364,9 @@ class Pair:
 
 def log_of(node: Node, lines: int = 40) -> str:
     """The last lines of the module's log on a node, for messages."""
-    directory = Path(node.disk("/var/log/twinhull"))
-    text = "".join(
-        file.read_text(encoding="utf-8", errors="replace") for file in sorted(directory.glob(f"*{MODULE}*"))
-    )
+    file = node.disk(LOGS) / f"module-{MODULE}.log"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else "there is none"
     return "\n".join(text.splitlines()[-lines:])
-
-
-def wait_dead(pids: list[int], timeout_s: float = PATIENCE_S) -> None:
-    """Wait until none of these processes is there any more. Raises LabError."""
-    wait_until("the processes to end", lambda: not any(processes.start_time(pid) for pid in pids), timeout_s)
 
 
 def pause(seconds: float) -> None:

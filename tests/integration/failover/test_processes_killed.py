@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from .pair import Pair
+from .pair import MODULE, Pair
 from .watching import WORKER
 
 pytestmark = pytest.mark.lab
@@ -24,15 +24,11 @@ def test_when_the_primarys_worker_dies_the_other_node_goes_on(pair: Pair) -> Non
 
 
 def test_when_the_secondarys_worker_dies_the_writer_is_not_interrupted(pair: Pair) -> None:
-    primary, run = pair.primary, pair.run_name()
+    run = pair.run_name()
     old = pair.worker_pid(pair.secondary)
     pair.kill_worker(pair.secondary)
-    pair.wait(
-        "a new worker",
-        lambda watch: (
-            (watch.now(pair.other(primary).name).words or {}).get("worker", {}).get("pid") not in (None, old)
-        ),
-    )
+    other = pair.secondary
+    pair.wait("a new worker", lambda _: pair.has_worker(other) and pair.worker_pid(other) != old)
     pair.verify()
     assert pair.run_name() == run
 
@@ -58,6 +54,17 @@ def test_a_stuck_worker_of_the_primary_is_killed_and_the_other_node_goes_on(pair
     pair.verify()
     assert pair.primary is survivor
     assert pair.worker_pid(stuck) != worker
+
+
+def test_a_stuck_worker_of_the_secondary_is_replaced_and_the_writer_goes_on(pair: Pair) -> None:
+    primary, stuck, run = pair.primary, pair.secondary, pair.run_name()
+    worker = pair.worker_pid(stuck)
+    with pair.frozen(stuck, WORKER):
+        pair.wait_state(primary, "ALONE")
+        pair.wait_writing(primary)
+        pair.wait("a new worker", lambda _: pair.has_worker(stuck) and pair.worker_pid(stuck) != worker)
+    pair.verify()
+    assert pair.run_name() == run
 
 
 def test_a_frozen_node_that_wakes_after_it_was_replaced_turns_its_writer_off(pair: Pair) -> None:
@@ -134,3 +141,22 @@ def test_both_nodes_stopped_by_command_start_again(pair: Pair) -> None:
         pair.command(node, "start")
     pair.wait_one_writing()
     pair.verify()
+
+
+@pytest.mark.parametrize("moment", ["spawned", "answering"])
+def test_an_agent_that_dies_while_it_replaces_a_worker_leaves_that_to_the_next_one(
+    pair: Pair, moment: str
+) -> None:
+    node, run = pair.secondary, pair.run_name()
+    old = node.processes(WORKER)
+    socket = node.path(f"/run/twinhull/workers/{MODULE}.sock")
+    before = socket.stat().st_ino
+    pair.kill_worker(node)
+    if moment == "spawned":
+        pair.wait_closely("a new worker", lambda: bool({*node.processes(WORKER)} - {*old}))
+    else:
+        pair.wait_closely("a new worker", lambda: socket.exists() and socket.stat().st_ino != before)
+    pair.kill_agent(node)
+    pair.wait("the agent to be gone", lambda watch: watch.now(node.name).words is None)
+    pair.verify()
+    assert pair.run_name() == run

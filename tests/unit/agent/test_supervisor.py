@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import queue
 import signal
+import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from twinhull.agent.supervisor import Launch, Supervisor
+from twinhull.agent.supervisor import Launch, Supervisor, WorkerProcess
 from twinhull.errors import AgentDownError, TwinhullError
 
 PATIENCE_S = 30.0
@@ -189,3 +193,118 @@ def test_a_worker_that_does_not_answer_in_time_is_an_error_that_says_what_to_do(
     scene.wait_for("beat")
     with pytest.raises(AgentDownError, match="look at the status"):
         scene.supervisor.ask({"op": "ignore"}, 0.05)
+
+
+def test_whoever_waits_for_an_answer_is_told_at_once_when_the_worker_is_lost(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    errors: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            scene.supervisor.ask({"op": "ignore"}, 1000.0)
+        except AgentDownError as error:
+            errors.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    until(lambda: bool(scene.supervisor._answers), scene)
+    os.kill(pid_of(scene.supervisor), signal.SIGKILL)
+    assert "lost before it answered" in str(errors.get(timeout=PATIENCE_S))
+
+
+def test_a_worker_that_does_not_read_holds_up_nobody(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    os.kill(pid_of(scene.supervisor), signal.SIGSTOP)
+    message = {"op": "beat", "filler": "x" * 10_000}
+    while scene.supervisor.send(message, wait=False):
+        pass
+    assert not scene.supervisor.send(message, wait=False)
+    assert "cleaned up" in scene.wait_for("spawned")
+
+
+def test_a_stopped_worker_is_not_granted_new_time_by_connecting_to_it_again(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    pid = pid_of(scene.supervisor)
+    os.kill(pid, signal.SIGSTOP)
+    heard_s = scene.supervisor._heard_s
+    with scene.supervisor._lock:
+        assert scene.supervisor._socket is not None
+        scene.supervisor._socket.shutdown(socket.SHUT_RDWR)
+    assert "adopted" in scene.wait_for("adopted")
+    assert scene.supervisor._heard_s == heard_s or scene.supervisor.pid != pid
+    scene.wait_for("spawned")
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_said(tmp_path: Path) -> None:
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def clean_up() -> list[str]:
+        told.put("cleaned up")
+        return []
+
+    launch = Launch(
+        module="VM1",
+        argv=("/nonexistent/python",),
+        socket=tmp_path / "VM1.sock",
+        output=tmp_path / "VM1.out",
+        silence_s=1.0,
+        clean_up=clean_up,
+    )
+    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None)
+    supervisor.start()
+    assert [told.get(timeout=PATIENCE_S) for _ in range(2)] == ["cleaned up"] * 2
+    assert "cannot be started" in supervisor.trouble
+    assert supervisor.watching
+    assert launch.output.stat().st_mode & 0o777 == 0o600
+    supervisor.close()
+
+
+def test_a_defect_in_cleaning_up_does_not_leave_the_module_unwatched(scene: Scene) -> None:
+    attempts: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def broken() -> list[str]:
+        attempts.put("tried")
+        raise KeyError("a defect")
+
+    launch = dataclasses.replace(scene.launch, clean_up=broken)
+    supervisor = Supervisor(launch, scene.message, lambda *_: None)
+    scene.supervisors.append(supervisor)
+    supervisor.start()
+    assert [attempts.get(timeout=PATIENCE_S) for _ in range(2)] == ["tried"] * 2
+    assert supervisor.watching
+    assert "a defect" in supervisor.trouble
+
+
+def test_a_process_is_held_by_more_than_its_number() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = WorkerProcess(child.pid)
+    assert process.alive()
+    process.kill()
+    child.wait()
+    assert not process.alive()
+    process.kill()  # nobody is hit, whoever has the number now
+    process.close()
+    assert process.killed
+    if child.stdin is not None:
+        child.stdin.close()
+
+
+def test_a_worker_that_speaks_nonsense_is_dropped_and_connected_to_again(tmp_path: Path) -> None:
+    path = tmp_path / "VM1.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.settimeout(PATIENCE_S)
+    listener.bind(str(path))
+    listener.listen(4)
+    launch = Launch("VM1", ("/bin/false",), path, tmp_path / "VM1.out", 30.0, list)
+    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None)
+    supervisor.start()
+    for nonsense in (b"{}]\n", b'{"op": "beat"}\n', b'{"op": "answer"}\n'):
+        connection, _ = listener.accept()
+        connection.settimeout(PATIENCE_S)
+        connection.sendall(nonsense)
+        assert connection.recv(10) == b""
+        connection.close()
+    listener.close()
+    supervisor.close()

@@ -175,3 +175,18 @@ def test_completion_is_printed_and_names_modules_without_an_agent(console: Conso
     console.node_config.unlink()
     assert console.run("completion", "modules") == 0
     assert console.out == ""
+
+
+@pytest.mark.parametrize("command", [("issue", "a"), ("renew",)])
+def test_a_missing_authority_is_said_with_where_to_look(
+    console: Console, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    missing = str(tmp_path / "ca")
+    assert console.run("pki", *command, "--ca", missing, "--out", str(tmp_path / "out")) == 10
+    assert f"There is no authority in {missing}: it is kept away from the nodes." in console.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_of_this_node_says_how_to_write_it(console: Console, tmp_path: Path) -> None:
+    assert console.run("status", "--node-config", str(tmp_path / "node.yml")) == 3
+    assert "Write it (at least `node: NAME`" in console.err

@@ -178,7 +178,12 @@ def test_a_lane_does_its_work_in_order_and_carries_errors_back() -> None:
 
     lane.submit(lambda: 1, keep)
     lane.submit(fail, keep)
-    lane.submit(lambda: 3, lambda outcome: (keep(outcome), driven.loop.stop())[0])
+
+    def keep_and_stop(outcome: Outcome[int]) -> None:
+        keep(outcome)
+        driven.loop.stop()
+
+    lane.submit(lambda: 3, keep_and_stop)
     driven.loop.run()
     lane.close()
     assert seen == [1, failure, 3]
