@@ -188,5 +188,5 @@ def test_a_missing_authority_is_said_with_where_to_look(
 
 
 def test_a_missing_file_of_this_node_says_how_to_write_it(console: Console, tmp_path: Path) -> None:
-    assert console.run("status", "--node-config", str(tmp_path / "node.yml")) == 3
+    assert console.run("status", "--node-config", str(tmp_path / "absent.yml")) == 3
     assert "Write it (at least `node: NAME`" in console.err
