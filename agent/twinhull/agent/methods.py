@@ -149,7 +149,7 @@ class Methods:
         except (TwinhullError, OSError) as error:
             warnings.append(f"the certificates of {agent.node.node} cannot be read: {error}")
         warnings += [
-            f"the {seen.kind} certificate of {seen.name} on {agent.node.node} expires in {seen.days_left} days: "
+            f"the {seen.kind} certificate of {seen.name} on {agent.node.node} {expiry(seen.days_left)}: "
             "renew it with `twinhull pki renew`"
             for seen in certificates
             if seen.expiring
@@ -517,3 +517,8 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def expiry(days_left: int) -> str:
+    """When a certificate expires or did, in words."""
+    return f"expires in {days_left} days" if days_left >= 0 else f"expired {-days_left} days ago"
