@@ -35,6 +35,7 @@ class Side:
 
     def __init__(self, cluster: Cluster, node: str, port: int, *, timeout_s: float = 1.0) -> None:
         self.told: list[object] = []
+        self.networks: list[str | None] = []  # that each connection came over
         self.refuse_frames = False
         self._changed = threading.Condition()
         self.loop = Loop(self._pump, stall_s=5.0)
@@ -56,6 +57,8 @@ class Side:
 
     # ---- peer.Receiver
     def event(self, event: events.Event) -> None:
+        if isinstance(event, events.StreamUp):
+            self.networks.append(self.stream.network)
         self._note(event)
 
     def frame(self, frame: DataFrame) -> None:
@@ -272,8 +275,10 @@ def test_a_silent_connection_moves_to_the_other_network(make_side: Callable[...,
     a.until(events.StreamUp)
     reasons = a.until(events.StreamDown).reason + b.until(events.StreamDown).reason
     assert "nothing came over" in reasons
-    a.until(events.StreamUp, 2)
-    assert a.stream.network == "heartbeat" or len(a.of(events.StreamUp)) > 2
+    connections = 1
+    while set(a.networks) != set(NETWORKS):  # on a busy machine an attempt may fail; the next one follows
+        connections += 1
+        a.until(events.StreamUp, connections)
 
 
 def test_a_newer_connection_replaces_the_older(
