@@ -77,8 +77,11 @@ class Side:
         self.stream.flush()
 
     def begin(self) -> None:
+        started = threading.Event()
         self.loop.post(self.stream.start)
+        self.loop.post(started.set)
         self._thread.start()
+        assert started.wait(PATIENCE_S)
 
     def call(self, what: Callable[[], Any]) -> Any:
         """Call on the loop; its result."""
