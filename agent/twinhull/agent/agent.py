@@ -403,7 +403,10 @@ class Agent:
     @staticmethod
     def _leave_module(module: str, supervisor: Supervisor) -> None:
         try:
-            answer = supervisor.ask({"op": "command", "command": "stop", "arguments": {}}, LEAVE_TIMEOUT_S)
+            arguments = {"reason": "the host goes down"}
+            answer = supervisor.ask(
+                {"op": "command", "command": "stop", "arguments": arguments}, LEAVE_TIMEOUT_S
+            )
             log.info("%s", answer["sentence"])
         except AgentDownError as error:
             log.warning("%s was not stopped in order: %s", module, error)

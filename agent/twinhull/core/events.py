@@ -20,9 +20,10 @@ class Start(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Stop the module on this node; on the PRIM this fails over to the SECOND at once."""
+    """Stop the module on this node; on the PRIM this fails over to the SECOND at once. `reason` is told to people."""
 
     forced: bool = False
+    reason: str = "a person stopped it"
 
 
 class Restart(NamedTuple):

@@ -107,7 +107,7 @@ def on_stop(m: Module, event: events.Stop) -> None:
         m.work.command = "stop"
         return
     end(m, False, f"{m.name} is being stopped on {m.me}.")
-    begin(m, Operation(Work.LEAVE, "a person stopped it", "stop", forced=event.forced))
+    begin(m, Operation(Work.LEAVE, event.reason, "stop", forced=event.forced))
 
 
 def on_restart(m: Module, _: events.Restart) -> None:

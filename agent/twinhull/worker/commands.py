@@ -14,7 +14,8 @@ def _start(arguments: Mapping[str, Any]) -> events.Event:
 
 
 def _stop(arguments: Mapping[str, Any]) -> events.Event:
-    return events.Stop(forced=bool(arguments.get("forced", False)))
+    reason = str(arguments.get("reason") or "a person stopped it")
+    return events.Stop(forced=bool(arguments.get("forced", False)), reason=reason)
 
 
 def _swap(arguments: Mapping[str, Any]) -> events.Event:

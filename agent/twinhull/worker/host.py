@@ -201,9 +201,7 @@ class Host:
                 return
             if not self._attacher.attached():
                 raise TwinhullError("The folder is not the module's own mount.", "Nothing was started.")
-            if self.before_start is not None:
-                self.before_start()
-                self.before_start = None
+            self._prepare()
             if epoch == self._epoch:  # the move may have taken its time
                 self._resource.start(resume=resume)
 
@@ -213,6 +211,9 @@ class Host:
             if outcome.error is None:
                 self._watch(epoch)
                 self._tell(events.ResourceStarted())
+            elif isinstance(outcome.error, _NotPreparedError):
+                # Neither a second try nor the other node helps: the module stops, and the command may be repeated.
+                self._tell(events.Stop(forced=True, reason=f"it could not be prepared: {outcome.error}"))
             else:
                 self._tell(events.ResourceStartFailed(reason_of(outcome.error)))
 
@@ -226,6 +227,17 @@ class Host:
             self._attach_anew(attached, make=False)
         else:
             self._lane.submit(start, done)
+
+    def _prepare(self) -> None:
+        """Do once what has to be done before the first start."""
+        if self.before_start is None:
+            return
+        try:
+            self.before_start()
+        except (TwinhullError, OSError) as error:
+            raise _NotPreparedError(str(error)) from error
+        finally:
+            self.before_start = None
 
     def stop(self, mode: StopMode, timeout_s: float) -> None:
         """Stop the resource -> ResourceStopped or ResourceStopFailed."""

@@ -152,21 +152,19 @@ def test_turning_off_does_not_wait_behind_a_pause_that_hangs(scene: Scene) -> No
     assert scene.resource.wait_for_call("interrupt")
 
 
-def test_a_move_that_fails_is_a_failed_start_and_is_tried_again_with_the_next(scene: Scene) -> None:
+def test_a_move_that_fails_stops_the_module_and_is_not_tried_again_unasked(scene: Scene) -> None:
     scene.do(lambda: scene.host.attach(make=False))
     scene.until(events.Attached)
-    failures = [ResourceError("the folder is too small")]
 
     def move() -> None:
-        if failures:
-            raise failures.pop()
+        raise ResourceError("the folder is too small")
 
     scene.host.before_start = move
     scene.do(lambda: scene.host.start(resume=False))
-    assert "too small" in scene.until(events.ResourceStartFailed).reason
+    stop = scene.until(events.Stop)
+    assert stop.forced
+    assert "too small" in stop.reason
     assert scene.resource.calls == []
-    scene.do(lambda: scene.host.start(resume=False))
-    scene.until(events.ResourceStarted)
     assert scene.host.before_start is None
 
 
