@@ -14,9 +14,10 @@ from tests.unit.worker.worker_scene import Scene
 
 from twinhull.core.identity import Id
 from twinhull.core.messages import OutdateAnswer, encode
-from twinhull.errors import PkiError
+from twinhull.errors import PkiError, ResourceError
 from twinhull.exports.base import Op
 from twinhull.storage.volume import DATA_FILE, METADATA_FILE
+from twinhull.worker.moves import Moves
 
 GOOD_BEAT: dict[str, Any] = {
     "op": "beat",
@@ -58,6 +59,35 @@ def test_the_first_start_as_primary_makes_mounts_and_runs(scene: Scene) -> None:
     assert agent.view(lambda view: view["colour"] == "green")["state"] == "ALONE"
     agent.until(lambda _: bool(scene.audited))
     assert "as-primary" in scene.audited[0]
+
+
+class OnceFailingMoves(Moves):
+    """A move into the folder that fails the first time."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self.tried = 0
+
+    def progress(self) -> None:
+        return None
+
+    def adopt(self, *, stop_vm: bool) -> None:
+        self.tried += 1
+        if self.tried == 1:
+            raise ResourceError("the folder is too small")
+
+
+def test_a_first_start_that_cannot_be_prepared_stops_the_module_and_may_be_repeated(
+    make_scene: Callable[..., Scene],
+) -> None:
+    scene = make_scene(moves=OnceFailingMoves())
+    agent = scene.begin()
+    assert agent.ask("start", as_primary=True, adopt=True)["ok"]
+    stopped = agent.view(lambda view: view["state"] == "STOP" and view["volume"])
+    assert "too small" in stopped["sentence"]
+    assert "start" not in scene.resource.calls
+    assert agent.ask("start", adopt=True)["ok"]
+    agent.view(lambda view: view["resource_state"] == "running")
 
 
 def test_what_is_written_is_read_back_and_flushed(scene: Scene) -> None:
