@@ -145,7 +145,8 @@ class Worker:
         settings = self._settings
         self._every(settings.timeout_s / 20, self._tick)
         self._every(settings.timeout_s / 10, self._beat)
-        self._every(VIEW_INTERVAL_S, self._show)
+        # After the events of the turn: who wakes from a sleep must not show what it was before.
+        self._every(VIEW_INTERVAL_S, lambda: self.loop.post(self._show))
         self._every(SPACE_INTERVAL_S, self._look_at_space)
         self._stream.start()
         try:
