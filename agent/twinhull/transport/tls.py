@@ -90,9 +90,16 @@ def client_context(pki_dir: Path, role: Role = Role.NODE) -> ssl.SSLContext:
 
 
 def reload(context: ssl.SSLContext, pki_dir: Path, role: Role = Role.NODE) -> None:
-    """Take a renewed certificate from `pki_dir` for all further connections. Raises PkiError."""
+    """Take renewed files from `pki_dir` for all further connections: authority, certificate and key.
+
+    `ca.crt` may hold several authorities, so that one can follow another without a stop. An authority that is no longer in
+    the file stays trusted until the process ends: OpenSSL adds to a context and takes nothing back.
+
+    Raises PkiError.
+    """
     certificate, key = pki_dir / f"{role.value}.crt", pki_dir / f"{role.value}.key"
     _check_key_mode(key)
+    _trust(context, pki_dir / CA_FILE)
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
@@ -106,7 +113,11 @@ def _fill(context: ssl.SSLContext, pki_dir: Path, role: Role) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
-    authority = pki_dir / CA_FILE
+    reload(context, pki_dir, role)
+    return context
+
+
+def _trust(context: ssl.SSLContext, authority: Path) -> None:
     try:
         context.load_verify_locations(cafile=authority)
     except (OSError, ssl.SSLError) as error:
@@ -114,8 +125,6 @@ def _fill(context: ssl.SSLContext, pki_dir: Path, role: Role) -> ssl.SSLContext:
             f"The cluster's authority {authority} cannot be used: {error}.",
             "Copy it from where `twinhull pki init` made it.",
         ) from error
-    reload(context, pki_dir, role)
-    return context
 
 
 def _no_password() -> str:

@@ -228,6 +228,31 @@ class TestConnecting:
         b.close()
         listener.close()
 
+    def test_an_authority_that_is_added_is_trusted_without_a_new_context(
+        self, cluster: Cluster, other_cluster: Cluster, tmp_path: Path
+    ) -> None:
+        pki.issue(cluster.directory / "ca", "r", Role.NODE, tmp_path / "r", 10)
+        context = tls.server_context(tmp_path / "r")
+        follower = (other_cluster.directory / "ca" / "ca.crt").read_text(encoding="ascii")
+        with (tmp_path / "r" / "ca.crt").open("a", encoding="ascii") as authorities:
+            authorities.write(follower)
+        tls.reload(context, tmp_path / "r")
+        listener = Listener(
+            "127.0.0.1",
+            0,
+            context=context,
+            cluster="c1",
+            names=None,
+            log=cluster.listener().refusals._log,
+            clock=time.monotonic,
+        )
+        trusts_both = other_cluster.client("a")
+        trusts_both.load_verify_locations(cafile=cluster.directory / "ca" / "ca.crt")
+        stream = other_cluster.connect(listener, trusts_both)
+        join(other_cluster, listener, stream).close()
+        stream.close()
+        listener.close()
+
 
 def without_certificate(cluster: Cluster, other: Cluster, port: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
