@@ -1,0 +1,77 @@
+"""`twinhull.ha.protected_vm`: an existing VM into the module's folder, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..plugin_utils import twinhull_status as goals
+from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction, known_module
+from ..plugin_utils.twinhull_arguments import PROTECTED_VM
+from ..plugin_utils.twinhull_status import Status
+
+
+class ActionModule(TwinhullAction):
+    """Protects a VM, or ends its protection."""
+
+    ARGUMENTS = PROTECTED_VM
+
+    def act(self, host: Host, options: Mapping[str, Any]) -> Result:
+        """Raises CommandError or TaskError."""
+        module, deadline = options["module"], self.deadline_s(options)
+        status = host.status()
+        known_module(status, module)
+        if not status.side(module).worker_alive:
+            raise TaskError(f"Whether {module} is protected cannot be told. {status.says(module)}")
+        protected = any(side.protected for side in status.sides(module))
+        wanted = options["state"] == "present"
+        result: Result = {"changed": protected != wanted, "diff": _diff(module, protected, wanted)}
+        result["module"] = module
+        if not result["changed"]:
+            result["message"] = f"{module} is {'protected already' if wanted else 'not protected'}."
+        elif self.check_mode:
+            result["message"] = _preview(status, options)
+        else:
+            result["message"] = self._changed(host, options, deadline, wanted=wanted)
+        if wanted and options["wait_green"] and not self.check_mode:
+            self.wait_for(host, goals.green(module), options, module, f"{module}: wait for green", deadline)
+        return result
+
+    def _changed(self, host: Host, options: Mapping[str, Any], deadline_s: float, *, wanted: bool) -> str:
+        words = _protect(options) if wanted else _unprotect(options)
+        module = options["module"]
+
+        def reached(status: Status) -> bool:
+            return any(side.protected for side in status.sides(module)) == wanted
+
+        return self.carry_out(host, words, options, module, goal=reached, deadline_s=deadline_s)
+
+
+def _protect(options: Mapping[str, Any]) -> list[str]:
+    words = ["protect", options["module"], f"--yes={options['module']}"]
+    if options["domain"] is not None:
+        words.append(f"--domain={options['domain']}")
+    return [*words, "--stop-vm"] if options["stop_vm"] else words
+
+
+def _unprotect(options: Mapping[str, Any]) -> list[str]:
+    words = ["unprotect", options["module"], f"--yes={options['module']}"]
+    return words if options["target"] is None else [*words, f"--target={options['target']}"]
+
+
+def _preview(status: Status, options: Mapping[str, Any]) -> str:
+    module = options["module"]
+    if options["state"] == "present":
+        stop = " (it is shut down for it)" if options["stop_vm"] else ""
+        vm = options["domain"] or "its VM"
+        return f"{module}: {vm} would be moved into the folder on {status.node}{stop} and mirrored."
+    where = f" to {options['target']}" if options["target"] else ""
+    return f"{module}: its content would be moved back{where} on {status.node}, and the mirror would end."
+
+
+def _diff(module: str, before: bool, after: bool) -> dict[str, str]:
+    words = {False: "no", True: "yes"}
+    return {
+        "before": f"{module}:\n  protected: {words[before]}\n",
+        "after": f"{module}:\n  protected: {words[after]}\n",
+    }
