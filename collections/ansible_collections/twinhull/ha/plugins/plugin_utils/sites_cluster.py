@@ -1,0 +1,195 @@
+# Copyright: (c) Twinhull contributors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Reads networks, addresses, ports and witness of a site into what cluster.yml takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Mapping as Map
+from typing import Any
+
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_module import MAX_MODULES
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_section import Section, describe
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_tree import Scalar
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_words import (
+    one_of,
+    overlap,
+    path_parts,
+    read_duration,
+    read_ip,
+    read_name,
+    read_number,
+    suggestion,
+)
+
+ROLES = ("heartbeat", "replication", "control")
+DEFAULT_PORTS = {"control": 7410, "heartbeat": 7411, "data": 7420}
+_MAX_PORT = 65_535
+
+
+def read_networks(root: Section, *, required: bool) -> dict[str, Any]:
+    """The networks between the nodes, in the order of preference, each with its roles."""
+    section = root.section("networks", None, required=required)
+    networks: dict[str, Any] = {}
+    for name in section.entries:
+        section.name(name, "network", read_name)
+        network = section.section(name, ("roles",))
+        networks[name] = {"roles": list(dict.fromkeys(network.texts("roles", one_of(ROLES), required=True)))}
+    if root.has("networks") and section.is_mapping and not networks:
+        section.add(section.line, f"'{section.where}' must name at least one network")
+    taken = {role for network in networks.values() for role in network["roles"]}
+    for role in ROLES:
+        if networks and role not in taken:
+            section.add(
+                section.line, f"no network has the role '{role}': give it to one of {', '.join(networks)}"
+            )
+    return networks
+
+
+def read_addresses(node: Section, networks: Collection[str]) -> dict[str, str]:
+    """The node's address on each network; a network without one is told."""
+    section = node.section("addresses", networks or None, required=True)
+    addresses: dict[str, str] = {}
+    for network in networks:
+        if not section.has(network) and network not in section.entries and node.has("addresses"):
+            if section.is_mapping:
+                section.add(
+                    section.line, f"'{section.where}' has no address on the network '{network}': add it"
+                )
+            continue
+        address = section.value(network, read_ip)
+        if address in addresses.values():
+            section.problem(network, f"is wrong: {address} is the node's address on another network already")
+        elif address:
+            addresses[network] = address
+    return addresses
+
+
+def read_ports(root: Section) -> dict[str, int]:
+    """All three ports, the usual ones where nothing is said."""
+    section = root.section("ports", tuple(DEFAULT_PORTS))
+    ports: dict[str, int] = DEFAULT_PORTS | section.values(
+        {
+            "control": read_number(1024, _MAX_PORT),
+            "heartbeat": read_number(1024, _MAX_PORT),
+            "data": read_number(1024, _MAX_PORT - MAX_MODULES),
+        }
+    )
+    if ports["control"] == ports["heartbeat"]:
+        section.problem("heartbeat", f"is wrong: {ports['heartbeat']} is 'ports.control' already")
+    first, last = ports["data"] + 1, ports["data"] + MAX_MODULES
+    for key in ("control", "heartbeat"):
+        if first <= ports[key] <= last:
+            section.problem(key, f"is wrong: {ports[key]} lies in {first} to {last}, which the modules use")
+    return ports
+
+
+def read_witness(root: Section, own: Map[str, str]) -> dict[str, Any]:
+    """The witness; ``kind: none`` where nothing is said.
+
+    Args:
+        own: names of the site's nodes by each of their addresses: none of them can be the witness.
+    """
+    section = root.section("witness", ("kind", "addresses", "timeout"))
+    witness: dict[str, Any] = section.values(
+        {"kind": _read_witness_kind, "timeout": read_duration(0.5, 60.0)},
+        required=("kind",) if root.has("witness") else (),
+    )
+    kind = witness.setdefault("kind", "none")
+    addresses = list(dict.fromkeys(section.texts("addresses", lambda text: _read_third_party(text, own))))
+    if kind == "ping" and not section.has("addresses"):
+        section.problem("kind", "is 'ping', which needs 'addresses', such as the gateway's")
+    elif kind == "ping" and not section.items("addresses"):
+        section.problem("addresses", "must name at least one address")
+    if kind == "none" and section.has("addresses"):
+        section.problem("addresses", "has no meaning with the kind 'none': did you mean 'kind: ping'?")
+    return witness | ({"addresses": addresses} if addresses else {})
+
+
+def _read_witness_kind(text: str) -> str:
+    if text == "etcd":
+        raise ValueError("'etcd' is not available in this version: use none or ping")
+    kind: str = one_of(("none", "ping"))(text)
+    return kind
+
+
+def _read_third_party(text: str, own: Map[str, str]) -> str:
+    address: str = read_ip(text)
+    if address in own:
+        raise ValueError(f"{address} is the node '{own[address]}' itself; name a third party")
+    return address
+
+
+def read_keep(root: Section) -> str:
+    """Who wins a split brain."""
+
+    def read(text: str) -> str:
+        if text in ("longest-running", "preferred-node"):
+            raise ValueError(f"'{text}' comes with the rescue store: write 'ask'")
+        word: str = one_of(("ask",))(text)
+        return word
+
+    keep: str = root.value("keep", read, "ask")
+    return keep
+
+
+def check_modules(section: Section, modules: Map[str, Map[str, Any]], platform: str) -> None:
+    """Numbers, names and folders of the modules against each other."""
+    if len(modules) > MAX_MODULES:
+        section.add(
+            section.line, f"'{section.where}' names {len(modules)} modules; a site has at most {MAX_MODULES}"
+        )
+    seen: list[str] = []
+    for name, module in modules.items():
+        for other in seen:
+            _check_pair(section, (name, module), (other, modules[other]), platform)
+        seen.append(name)
+
+
+def _check_pair(
+    section: Section, one: tuple[str, Map[str, Any]], two: tuple[str, Map[str, Any]], platform: str
+) -> None:
+    (name, module), (other, before) = one, two
+    own = section.section(name, None)
+    if name.lower() == other.lower():
+        section.problem(name, f"is wrong: module '{other}' has this name already")
+    if module.get("number") is not None and module.get("number") == before.get("number"):
+        own.problem("number", f"is wrong: {module['number']} is module '{other}' already; take another one")
+    if "folder" not in module or "folder" not in before:
+        return
+    if overlap(path_parts(module["folder"], platform), path_parts(before["folder"], platform)):
+        clash = f"{module['folder']} overlaps {before['folder']} of module '{other}'"
+        own.problem("folder", f"is wrong: {clash}; take another one")
+
+
+def read_tags(root: Section) -> dict[str, str]:
+    """Tags of a site: words of the user, texts as they were written."""
+    section = root.section("tags", None)
+    tags: dict[str, str] = {}
+    for key, entry in section.entries.items():
+        section.name(key, "tag", read_name)
+        if not isinstance(entry.value, Scalar) or entry.value.null:
+            section.problem(key, f"must be a single value, not {describe(entry.value)}")
+        elif not any(letter.isalnum() for letter in entry.value.text):
+            section.problem(
+                key, f"is wrong: '{entry.value.text}' has no letter or digit to make a group's name of"
+            )
+        else:
+            tags[key] = entry.value.text
+    return tags
+
+
+def check_ring(root: Section, tags: Map[str, str], rings: Collection[str], ring_line: int) -> None:
+    """The site's ring is one of the rings that the file names."""
+    ring = tags.get("ring")
+    if ring is None and rings:
+        root.add(
+            root.line,
+            f"has no ring: write tags: {{ring: ...}} with one of {', '.join(rings)}, here or in defaults",
+        )
+    elif ring is not None and not rings:
+        root.add(
+            ring_line, f"has the ring '{ring}', but the file has no 'rings:': add it, such as rings: [{ring}]"
+        )
+    elif ring is not None and ring not in rings:
+        root.add(ring_line, f"has the unknown ring '{ring}'{suggestion(ring, rings)}")
