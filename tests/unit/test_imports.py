@@ -11,10 +11,12 @@ import pytest
 PACKAGE = "twinhull"
 ROOT = Path(__file__).parents[2] / "agent" / PACKAGE
 
-LEAF = ("core", "errors")
+LEAF = ("core", "errors", "clock")
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "core": (),
     "errors": (),
+    "clock": (),
+    "installation": (),
     "storage": LEAF,
     "transport": LEAF,
     "exports": LEAF,
@@ -23,15 +25,15 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "checkers": LEAF,
     "config": LEAF,
     "log": LEAF,
-    "cli": ("core", "errors", "config", "log", "transport"),
+    "cli": ("core", "errors", "config", "log", "transport", "installation"),
     "console": ("core", "errors", "config", "log", "transport", "agent"),
     "worker": None,
     "agent": None,
 }
 """What a part may import besides itself; None: everything."""
 
-SHELL_ENTRIES = {("cli", "agent.main"), ("cli", "worker.main")}
-"""The command becomes the agent or a worker by importing its entry."""
+SHELL_ENTRIES = {("cli", "agent.main"), ("cli", "worker.main"), ("cli", "console.password")}
+"""The command becomes the agent or a worker by importing its entry, and sets the console's password."""
 
 PURE = "core"
 NOT_PURE = frozenset(

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from twinhull.clock import boot_clock_s
 from twinhull.config import ClusterConfig, NetworkRole, NodeConfig
 from twinhull.core.settings import Boot, Return
-from twinhull.errors import AgentDownError, PkiError, TwinhullError, UsageError
+from twinhull.errors import AgentDownError, PkiError
 from twinhull.transport import tls
 from twinhull.transport.control import ControlClient, ControlServer
 from twinhull.transport.heartbeats import Heartbeats, Network
 from twinhull.transport.listener import Refusals
-from twinhull.worker.loop import boot_clock_s
-from twinhull.worker.parts import clean_up_module, moves_directory, volume_directory
+from twinhull.worker.parts import clean_up_module
 from twinhull.worker.worker import FROM_AGENT, heartbeat_from_json
 
 from .desired import Wish, Wishes, unfinished_protection
 from .jobs import Jobs
 from .peer import PeerAgent
-from .supervisor import Launch, Supervisor, WorkerProcess, worker_argv
+from .replacing import Replacing
+from .supervisor import Launch, Supervisor, worker_argv
+from .verifying import Schedule
 
 CONTROL_TIMEOUT_S = 15.0
 LOOK_AFTER_S = 5.0
 LEAVE_TIMEOUT_S = 240.0
-END_PATIENCE_S = 30.0
 SHORTEST_BEAT_S = 0.1
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,12 @@ class Agent:
         self._beats: dict[str, dict[str, Any]] = {}
         self._states: dict[str, str] = {}  # state of each module as its worker told last
         self._adopted: set[str] = set()  # modules whose adopted worker has not told of itself yet
+        self._others: set[str] = set()  # modules whose worker another agent started
         self._boots: dict[str, threading.Timer] = {}
         self._misheard = Refusals(log, boot_clock_s)
-        self._stale: set[str] = set()  # modules whose worker runs with an older configuration
+        self.replacing = Replacing(self)
+        self._verifying = Schedule(self)
+        self._look_now = threading.Event()
         self._ended = threading.Event()
         server_context = tls.server_context(node.pki_dir)
         client_context = tls.client_context(node.pki_dir)
@@ -108,6 +110,7 @@ class Agent:
     def end(self) -> None:
         """Have `wait` return. Safe in a signal handler."""
         self._ended.set()
+        self._look_now.set()
 
     def wait(self) -> None:
         """Until `end`."""
@@ -131,7 +134,7 @@ class Agent:
 
     def stop(self) -> None:
         """Put everything away; the workers go on."""
-        self._ended.set()
+        self.end()
         if self._server is not None:
             self._server.close()
         self.heartbeats.stop()
@@ -173,74 +176,9 @@ class Agent:
             supervisor = self.supervisors.pop(module, None)
             self._beats.pop(module, None)
             self._states.pop(module, None)
+            self._others.discard(module)
         if supervisor is not None:
             supervisor.close(end_worker=True)
-
-    def renew_faulty_worker(self, module: str) -> None:
-        """A worker whose disk failed never trusts it again: before a start, a new one takes its place.
-
-        Raises AgentDownError when the new one does not come up.
-        """
-        supervisor = self.supervisor(module)
-        if supervisor.view is None or supervisor.view["state"] != "STOP" or not supervisor.view["fault"]:
-            return
-        self.unwatch_module(module)
-        self.watch_module(module)
-        deadline_s = time.monotonic() + END_PATIENCE_S
-        while (view := self.supervisor(module).view) is None or view["fault"]:
-            if time.monotonic() > deadline_s:
-                trouble = self.supervisor(module).trouble or "it does not answer"
-                raise AgentDownError(
-                    f"The new worker of {module} on {self.node.node} did not begin: {trouble}."
-                )
-            time.sleep(0.1)
-
-    def set_aside(self, module: str) -> Path:
-        """Keep the volume of a stopped module under another name; the module begins blank again.
-
-        Returns where it is kept. Raises UsageError while the module is not stopped, TwinhullError when its worker
-        does not end.
-        """
-        supervisor = self.supervisor(module)
-        view, pid = supervisor.view, supervisor.pid
-        if view is None or view["state"] != "STOP":
-            raise UsageError(f"{module} is not stopped on {self.node.node}.", "Stop it first.")
-        process = None
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):  # gone already
-                process = WorkerProcess(pid)
-        self.unwatch_module(module)
-        try:
-            if process is not None and not process.ended(END_PATIENCE_S):
-                raise TwinhullError(
-                    f"The worker of {module} on {self.node.node} does not end.",
-                    "Its volume stays where it is.",
-                )
-            volume = volume_directory(self.node, module)
-            kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
-            volume.rename(kept)
-            moves = moves_directory(self.node, module)
-            if moves.exists():  # the journals of moves that are over
-                moves.rename(moves.with_name(kept.name))
-        finally:
-            if process is not None:
-                process.close()
-            self.watch_module(module)
-        return kept
-
-    def renew_stopped_worker(self, module: str) -> None:
-        """Have a changed configuration take effect: a worker that runs nothing is replaced now, another later."""
-        supervisor = self.supervisors.get(module)
-        if supervisor is None:
-            self._stale.discard(module)
-            return
-        view = supervisor.view
-        if view is None or view["state"] != "STOP":
-            self._stale.add(module)
-            return
-        self._stale.discard(module)
-        self.unwatch_module(module)
-        self.watch_module(module)
 
     # ---- the workers -----------------------------------------------------------------------------
 
@@ -259,6 +197,8 @@ class Agent:
         """A module that was stopped after too many restarts stays stopped, also when its worker begins anew."""
         before, now = self._states.get(module, ""), str(view.get("state"))
         self._states[module] = now
+        if module in self._others:
+            self.replacing.look(module, view)
         if before == "" and module in self._adopted:
             self._start_untold(module, view)
         if before in ("", "STOP") or now != "STOP" or view.get("restarts", 0) < view.get("restart_limit", 1):
@@ -280,7 +220,8 @@ class Agent:
         The wish BOOT says that the start after the boot is still to come, for an adopted worker, too.
         """
         self._states.pop(module, None)
-        (self._adopted.add if adopted else self._adopted.discard)(module)
+        for those in (self._adopted, self._others):
+            (those.add if adopted else those.discard)(module)
         config = self.cluster.modules.get(module)
         wish = self.wishes.get(module)
         if config is None or wish is Wish.STOPPED or (adopted and wish is Wish.STARTED):
@@ -346,14 +287,22 @@ class Agent:
 
     # ---- the rest --------------------------------------------------------------------------------
 
+    def look_soon(self) -> None:
+        """Have the modules looked after now, not only in a few seconds."""
+        self._look_now.set()
+
     def _look_after(self) -> None:
         """Every few seconds: maintenance windows, and certificates that were renewed."""
         known = self._certificate_ns()
-        while not self._ended.wait(LOOK_AFTER_S):
+        while not self._ended.is_set():
+            self._look_now.wait(LOOK_AFTER_S)
+            if self._ended.is_set():
+                return
+            self._look_now.clear()
             try:
                 self._tell_windows()
-                for module in list(self._stale):
-                    self.renew_stopped_worker(module)
+                self._verifying.look(dt.datetime.now())
+                self.replacing.do_what_is_due()
                 seen = self._certificate_ns()
                 if seen not in (None, known):
                     self._take_certificate()
@@ -364,9 +313,11 @@ class Agent:
                 log.exception("looking after the modules failed")
 
     def _certificate_ns(self) -> int | None:
-        """When the node's certificate was written; None while it is not to be seen."""
+        """When the newest of authority, certificate and key was written; None while one is not to be seen."""
         try:
-            return (self.node.pki_dir / "node.crt").stat().st_mtime_ns
+            return max(
+                (self.node.pki_dir / name).stat().st_mtime_ns for name in ("ca.crt", "node.crt", "node.key")
+            )
         except OSError:
             return None
 

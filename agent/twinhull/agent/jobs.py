@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from twinhull.errors import TwinhullError, UsageError
@@ -19,16 +20,27 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """One piece of work; `result` is filled by the work itself."""
+    """One piece of work.
+
+    Args:
+        command, module: what was asked for, and of which module (empty: of the node).
+        started_s: monotonic seconds.
+        sentence: the closing sentence; `remedy` what to do about a failure.
+        result: plain JSON that the work leaves for whoever asked; None where the sentence is all.
+        archive: a file that the work made for whoever asked.
+    """
 
     id: str
-    title: str
+    command: str
+    module: str
     started_s: float
     done: bool = False
     ok: bool = False
     sentence: str = ""
+    remedy: str = ""
     exit_code: int = 1
-    result: Any = None
+    result: dict[str, Any] | None = None
+    archive: Path | None = None
     _text: str = ""
     _done_bytes: int = 0
     _total_bytes: int = 0
@@ -38,6 +50,11 @@ class Job:
         """Say how far the work is."""
         with self._lock:
             self._text, self._done_bytes, self._total_bytes = text, done_bytes, total_bytes
+
+    @property
+    def title(self) -> str:
+        """Command and module in a few words."""
+        return f"{self.command} {self.module}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
         """What a client sees."""
@@ -55,11 +72,15 @@ class Job:
             return {
                 "job": self.id,
                 "title": self.title,
+                "command": self.command,
+                "module": self.module,
                 "done": self.done,
                 "ok": self.ok,
                 "sentence": self.sentence,
+                "remedy": self.remedy,
                 "exit_code": 0 if self.ok else self.exit_code,
                 "progress": progress if self._text and not self.done else None,
+                "result": self.result if self.done else None,
             }
 
 
@@ -70,14 +91,18 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, title: str, work: Callable[[Job], str]) -> Job:
-        """Do `work` in a thread of its own; it returns the closing sentence or raises TwinhullError."""
-        job = Job(secrets.token_hex(8), title, time.monotonic())
+    def start(self, command: str, module: str, work: Callable[[Job], str]) -> Job:
+        """Do `work` in a thread of its own; it returns the closing sentence or raises TwinhullError.
+
+        Args:
+            command, module: see `Job`.
+        """
+        job = Job(secrets.token_hex(8), command, module, time.monotonic())
         with self._lock:
             self._jobs[job.id] = job
             for old in [old for old, known in self._jobs.items() if known.done][:-KEPT_JOBS]:
                 del self._jobs[old]
-        threading.Thread(target=self._run, args=(job, work), name=f"job-{title}", daemon=True).start()
+        threading.Thread(target=self._run, args=(job, work), name=f"job-{job.title}", daemon=True).start()
         return job
 
     def get(self, job_id: str) -> Job:
@@ -96,7 +121,7 @@ class Jobs:
             job.sentence = work(job)
             job.ok = True
         except TwinhullError as error:
-            job.sentence, job.exit_code = str(error), error.exit_code
+            job.sentence, job.remedy, job.exit_code = error.what, error.remedy, error.exit_code
         except OSError as error:
             job.sentence = f"{job.title} failed: {error}."
         except Exception:

@@ -27,11 +27,11 @@ from twinhull.transport.control import Caller, RemoteError
 from twinhull.transport.tls import Role
 from twinhull.worker.parts import volume_directory
 
-from . import follow, protect, snapshot
+from . import follow, protect, snapshot, verifying
 from .agent import Agent
 from .desired import Wish
 from .jobs import Job
-from .status import cluster_warnings, module_status, unreachable_node
+from .status import cluster_warnings, module_status, only_newest_verify, unreachable_node
 
 Method = Callable[[Caller, dict[str, Any]], dict[str, Any]]
 
@@ -94,6 +94,7 @@ class Methods:
             "config_store",
             "protect",
             "unprotect",
+            "verify",
             "check_host",
             "snapshot",
             "snapshot_read",
@@ -132,6 +133,7 @@ class Methods:
         except TwinhullError as error:
             other = unreachable_node(str(error))
         nodes = {own: self._status_local(caller, arguments), peer: other}
+        only_newest_verify(nodes)
         return {
             "cluster": agent.cluster.cluster,
             "node": own,
@@ -204,13 +206,13 @@ class Methods:
         def work(job: Job) -> str:
             job.progress(f"{command} of {module}")
             if command == "start":
-                self._agent.renew_faulty_worker(config.name)
+                self._agent.replacing.before_start(config.name)
             sentence = self._wished(config.name, command, details)
             if command in FOLLOWED:
                 return FOLLOWED[command](self._agent, config.name, job)
             return sentence
 
-        return {"job": self._agent.jobs.start(f"{command} {module}", work).id}
+        return {"job": self._agent.jobs.start(command, module, work).id}
 
     def _wished(self, module: str, command: str, details: Mapping[str, Any]) -> str:
         """Give the command, and remember what people want now, for a worker that begins anew meanwhile."""
@@ -279,13 +281,14 @@ class Methods:
         agent = self._agent
         text = _text(arguments, "text")
         if arguments.get("dry_run"):
-            _, change = self._checked(text)
-            return {"changed": list(change.changed), "warnings": list(change.warnings)}
+            new, change = self._checked(text)
+            return self._change_told(change, list(change.warnings), self._peer_differs(new))
         with self._alone_configuring():
             new, change = self._checked(text)
             warnings = list(change.warnings)
             details = {"digest": new.digest()}
             self._audit.write(who=_who(caller, arguments), what="config apply", module="", details=details)
+            differs = self._peer_differs(new)
             part = self._prepared(text)
             try:
                 agent.peer.call("config_store", {"text": text}, patient=True)
@@ -300,7 +303,28 @@ class Methods:
                     f"{agent.peer_name} did not take the configuration ({error}): apply it there when it is back"
                 )
             self._take_over(part, new)
-        return {"changed": list(change.changed), "warnings": warnings}
+        return self._change_told(change, warnings, differs)
+
+    def _peer_differs(self, new: configuration.ClusterConfig) -> str:
+        """The digest of the other node's configuration if that is another one; empty also when nobody answers."""
+        try:
+            told = self._agent.peer.call("status_local", {}, timeout_s=STATUS_TIMEOUT_S)
+        except TwinhullError:
+            return ""
+        theirs = str(told.get("config_digest") or "")
+        return theirs if theirs != new.digest() else ""
+
+    def _change_told(
+        self, change: configuration.Change, warnings: list[str], peer_digest: str
+    ) -> dict[str, Any]:
+        """What an apply changes, or would: the differences here, and whether the other node has something else."""
+        return {
+            "changed": change.changed,
+            "changes": [difference._asdict() for difference in change.differences],
+            "peer": self._agent.peer_name,
+            "peer_digest": peer_digest,
+            "warnings": warnings,
+        }
 
     def _config_store(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """The peer's agent hands over a configuration that a person applied there."""
@@ -309,7 +333,7 @@ class Methods:
             new, change = self._checked(text)
             self._audit.write(who=caller.name, what="config store", details={"digest": new.digest()})
             self._take_over(self._prepared(text), new)
-        return {"changed": list(change.changed)}
+        return {"changed": change.changed}
 
     @contextmanager
     def _alone_configuring(self) -> Iterator[None]:
@@ -367,7 +391,8 @@ class Methods:
             agent.unwatch_module(module)
         for module in old.modules.keys() & new.modules.keys():
             if all_change or old.module(module) != new.module(module):
-                agent.renew_stopped_worker(module)
+                agent.replacing.due(module, "its configuration changed")
+                agent.replacing.if_stopped(module)
         for module in new.modules.keys() - old.modules.keys():
             agent.watch_module(module)
 
@@ -379,7 +404,7 @@ class Methods:
         _flag(arguments, "stop_vm")
         self._audit.write(who=_who(caller, arguments), what="protect", module=module, details={})
         work = protect.Protection(self._agent, module, arguments, self._tell_worker)
-        return {"job": self._agent.jobs.start(f"protect {module}", work.run).id}
+        return {"job": self._agent.jobs.start("protect", module, work.run).id}
 
     def _unprotect(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         module = _text(arguments, "module")
@@ -387,7 +412,30 @@ class Methods:
         details = {"target": arguments.get("target") or ""}
         self._audit.write(who=_who(caller, arguments), what="unprotect", module=module, details=details)
         work = protect.Unprotection(self._agent, module, arguments, self._tell_worker)
-        return {"job": self._agent.jobs.start(f"unprotect {module}", work.run).id}
+        return {"job": self._agent.jobs.start("unprotect", module, work.run).id}
+
+    def _verify(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Compare both replicas, or end a comparison (`abandon`); `repair` from `source`, else from this node."""
+        module = _text(arguments, "module")
+        config = self._agent.cluster.module(module)
+        repair, abandon = _flag(arguments, "repair"), _flag(arguments, "abandon")
+        source = arguments.get("source")
+        if source is not None and source not in self._agent.cluster.nodes:
+            nodes = ", ".join(self._agent.cluster.nodes)
+            raise UsageError(f"There is no node {source!r} to repair {module} from.", f"Nodes are: {nodes}.")
+        if source is not None and not repair:
+            raise UsageError("A source is for a repair.", "Add --repair, or leave --source out.")
+        details = {"repair": repair, "source": source or ""} if repair else {}
+        what = "verify abandon" if abandon else "verify"
+        self._audit.write(who=_who(caller, arguments), what=what, module=module, details=details)
+        chosen = (source or self._agent.node.node) if repair else None
+
+        def work(job: Job) -> str:
+            if abandon:
+                return self._tell_worker(config.name, "verify-end", {})
+            return verifying.run(self._agent, config.name, chosen, job)
+
+        return {"job": self._agent.jobs.start("verify", module, work).id}
 
     def _check_host(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -403,21 +451,23 @@ class Methods:
         anonymise = bool(arguments.get("anonymise"))
 
         def work(job: Job) -> str:
-            job.result = snapshot.make(self._agent, status, anonymise=anonymise, progress=job.progress)
-            return f"The archive has {Path(job.result).stat().st_size} bytes."
+            archive = snapshot.make(self._agent, status, anonymise=anonymise, progress=job.progress)
+            job.archive, size_bytes = archive, archive.stat().st_size
+            job.result = {"size_bytes": size_bytes, "anonymised": anonymise}
+            return f"The archive has {size_bytes} bytes."
 
-        return {"job": self._agent.jobs.start("snapshot", work).id}
+        return {"job": self._agent.jobs.start("snapshot", "", work).id}
 
     def _snapshot_read(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         job = self._agent.jobs.get(_text(arguments, "job"))
-        if not isinstance(job.result, Path):
+        if job.archive is None:
             raise UsageError("That job has made no archive.")
         offset_bytes = _number(arguments, "offset")
         try:
-            with job.result.open("rb") as file:
+            with job.archive.open("rb") as file:
                 file.seek(offset_bytes)
                 data = file.read(SNAPSHOT_PIECE_BYTES)
-            return {"data_base64": base64.b64encode(data).decode(), "size": job.result.stat().st_size}
+            return {"data_base64": base64.b64encode(data).decode(), "size": job.archive.stat().st_size}
         except FileNotFoundError:
             raise UsageError(
                 "That archive is gone.", "A newer snapshot replaced it: make one again."
@@ -459,7 +509,7 @@ class Methods:
         module = _text(arguments, "module")
         self._agent.supervisor(module)
         self._audit.write(who=caller.name, what="set aside", module=module)
-        return {"path": str(self._agent.set_aside(module))}
+        return {"path": str(self._agent.replacing.set_aside(module))}
 
     def _tell(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         if caller.name != self._agent.peer_name:

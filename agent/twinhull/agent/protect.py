@@ -294,7 +294,7 @@ class Unprotection:
             self._agent.wishes.set(self._module, Wish.STARTED)  # it runs on
             raise
         job.progress("setting the volumes aside")
-        kept = self._agent.set_aside(self._module)
+        kept = self._agent.replacing.set_aside(self._module)
         sentence = (
             f"{self._module} is not protected any more"
             + (f"; its files lie in {target}." if target else ".")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
+
+from twinhull.core import verify
 
 
 def module_status(
@@ -40,6 +43,8 @@ def module_status(
             "disk_free_bytes": None,
             "disk_total_bytes": None,
             "worker": dict(worker),
+            "worker_version": None,
+            "verify": None,
         }
     alone_s = view.get("alone_since_s")
     return {
@@ -49,8 +54,9 @@ def module_status(
         "last_sync": view["sync"],
         "unprotected": None if alone_s is None else {"since_s": alone_s, "bytes": view["marked_bytes"]},
         "checkers": {"suspended": view["checkers_suspended"], "items": view["checker_items"]},
-        "warnings": [*view["warnings"], *view.get("space_warnings", [])],
+        "warnings": [*view["warnings"], *view.get("space_warnings", []), *_verify_warnings(view)],
         "worker": dict(worker),
+        "worker_version": view.get("version") or "unknown",
     }
 
 
@@ -75,7 +81,38 @@ VIEW_KEYS = (
     "allocated_bytes",
     "disk_free_bytes",
     "disk_total_bytes",
+    "verify",
 )
+
+
+def _verify_warnings(view: Mapping[str, Any]) -> list[str]:
+    """What must be said while differences between the replicas are known."""
+    told = verify.warning(str(view.get("module")), (view.get("verify") or {}).get("last"))
+    return [told] if told else []
+
+
+def only_newest_verify(nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """A comparison on the one node says more than an older one on the other, whose warnings go. Changes `nodes`.
+
+    The times are those of the nodes' clocks: nothing but the picture hangs on them.
+    """
+    ended: dict[str, str] = {}
+    for node in nodes.values():
+        for name, module in node["modules"].items():
+            ended[name] = max(ended.get(name, ""), _verified_at(module))
+    for node in nodes.values():
+        for name, module in node["modules"].items():
+            if "" != _verified_at(module) < ended[name]:
+                stale = verify.warning(name, module["verify"]["last"])
+                module["warnings"] = [told for told in module["warnings"] if told != stale]
+
+
+def _verified_at(module: Mapping[str, Any]) -> str:
+    last = (module.get("verify") or {}).get("last") or {}
+    try:
+        return dt.datetime.fromisoformat(str(last.get("ended"))).astimezone(dt.UTC).isoformat()
+    except ValueError:
+        return ""
 
 
 def unreachable_node(reason: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from twinhull.errors import AgentDownError, TwinhullError
+from twinhull.installation import own_python
 from twinhull.worker.link import LineBuffer
+
+from .view import whole_view
 
 RESPAWN_PAUSE_S = 0.5
 RESPAWN_PAUSE_MAX_S = 30.0
@@ -386,7 +388,7 @@ class Supervisor:
         if op == "beat":
             self._process, self._session = str(message["process"]), message["session"]
         elif op == "view":
-            self.view, self.trouble = message["view"], ""
+            self.view, self.trouble = whole_view(message["view"]), ""
         self._on_message(self.launch.module, message)
 
     def _lingers(self) -> bool:
@@ -416,9 +418,10 @@ class Supervisor:
 
 
 def worker_argv(node_config: Path, module: str) -> tuple[str, ...]:
-    """The command line of a module's worker."""
+    """The command line of a module's worker: of this agent's own version."""
     return (
-        sys.executable,
+        str(own_python()),
+        "-P",
         "-m",
         "twinhull.worker.main",
         "--node-config",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from twinhull.clock import boot_clock_s
 
 from . import schedule
 from .base import Checker, CheckResult
@@ -13,11 +14,6 @@ from .schedule import CheckerSettings, Phase, Schedule, Verdict
 
 OnFailed = Callable[[str, str, str], None]
 _LONGEST_WAIT_S = 3600.0
-
-
-def boot_clock_s() -> float:
-    """Seconds of a clock that counts suspend and that nobody can set."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class CheckerRunner:

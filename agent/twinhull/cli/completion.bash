@@ -5,7 +5,7 @@ _twinhull() {
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "$path ${COMP_WORDS[index]}" in
-            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
                 path="$path ${COMP_WORDS[index]}" ;;
         esac
     done
@@ -17,33 +17,43 @@ _twinhull() {
         " status --interval") words=" " ;;
         " start --node-config") words="@files" ;;
         " start --node") words=" " ;;
+        " start --timeout") words=" " ;;
         " start --yes") words="@modules" ;;
         " stop --node-config") words="@files" ;;
         " stop --node") words=" " ;;
+        " stop --timeout") words=" " ;;
         " stop --yes") words="@modules" ;;
         " restart --node-config") words="@files" ;;
         " restart --node") words=" " ;;
+        " restart --timeout") words=" " ;;
         " stopstart --node-config") words="@files" ;;
         " stopstart --node") words=" " ;;
+        " stopstart --timeout") words=" " ;;
         " swap --node-config") words="@files" ;;
         " swap --node") words=" " ;;
+        " swap --timeout") words=" " ;;
         " swap --mode") words="stop save" ;;
         " checker --node-config") words="@files" ;;
         " checker --node") words=" " ;;
         " checker suspend --node-config") words="@files" ;;
         " checker suspend --node") words=" " ;;
+        " checker suspend --timeout") words=" " ;;
         " checker resume --node-config") words="@files" ;;
         " checker resume --node") words=" " ;;
+        " checker resume --timeout") words=" " ;;
         " protect --node-config") words="@files" ;;
         " protect --node") words=" " ;;
         " protect --domain") words=" " ;;
         " protect --yes") words="@modules" ;;
+        " protect --timeout") words=" " ;;
         " unprotect --node-config") words="@files" ;;
         " unprotect --node") words=" " ;;
         " unprotect --target") words="@files" ;;
         " unprotect --yes") words="@modules" ;;
+        " unprotect --timeout") words=" " ;;
         " job --node-config") words="@files" ;;
         " job --node") words=" " ;;
+        " job --timeout") words=" " ;;
         " logs --node-config") words="@files" ;;
         " logs --node") words=" " ;;
         " logs -n") words=" " ;;
@@ -54,6 +64,7 @@ _twinhull() {
         " snapshot --node") words=" " ;;
         " snapshot -o") words="@files" ;;
         " snapshot --output") words="@files" ;;
+        " snapshot --timeout") words=" " ;;
         " config --node-config") words="@files" ;;
         " config --node") words=" " ;;
         " config check --node-config") words="@files" ;;
@@ -85,6 +96,10 @@ _twinhull() {
         " pki renew --days") words=" " ;;
         " pki show --node-config") words="@files" ;;
         " pki show --node") words=" " ;;
+        " console --node-config") words="@files" ;;
+        " console --node") words=" " ;;
+        " console password --node-config") words="@files" ;;
+        " console password --node") words=" " ;;
         " agent --node-config") words="@files" ;;
         " agent --node") words=" " ;;
         " agent run --node-config") words="@files" ;;
@@ -98,21 +113,21 @@ _twinhull() {
     esac
     if [[ -z $words ]]; then
         case "$path" in
-            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect job logs snapshot config pki agent worker exit-codes completion" ;;
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect job logs snapshot config pki console agent worker exit-codes completion" ;;
             " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
-            " start") words="-h --help --node-config --node --json @modules --no-wait --as-primary --yes" ;;
-            " stop") words="-h --help --node-config --node --json @modules --no-wait --forced --yes" ;;
-            " restart") words="-h --help --node-config --node --json @modules --no-wait" ;;
-            " stopstart") words="-h --help --node-config --node --json @modules --no-wait" ;;
-            " swap") words="-h --help --node-config --node --json @modules --no-wait --mode --abandon" ;;
+            " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --yes" ;;
+            " stop") words="-h --help --node-config --node --json @modules --no-wait --timeout --forced --yes" ;;
+            " restart") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " stopstart") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " swap") words="-h --help --node-config --node --json @modules --no-wait --timeout --mode --abandon" ;;
             " checker") words="-h --help --node-config --node --json suspend resume" ;;
-            " checker suspend") words="-h --help --node-config --node --json @modules --no-wait" ;;
-            " checker resume") words="-h --help --node-config --node --json @modules --no-wait" ;;
-            " protect") words="-h --help --node-config --node --json @modules --domain --stop-vm --yes --no-wait" ;;
-            " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait" ;;
-            " job") words="-h --help --node-config --node --json --no-wait" ;;
+            " checker suspend") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " checker resume") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " protect") words="-h --help --node-config --node --json @modules --domain --stop-vm --yes --no-wait --timeout" ;;
+            " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait --timeout" ;;
+            " job") words="-h --help --node-config --node --json --no-wait --timeout" ;;
             " logs") words="-h --help --node-config --node --json @modules -f --follow -n --lines --since --level" ;;
-            " snapshot") words="-h --help --node-config --node --json --anonymise -o --output" ;;
+            " snapshot") words="-h --help --node-config --node --json --anonymise -o --output --timeout" ;;
             " config") words="-h --help --node-config --node --json check show apply normalise" ;;
             " config check") words="-h --help --node-config --node --json @files" ;;
             " config show") words="-h --help --node-config --node --json" ;;
@@ -123,6 +138,8 @@ _twinhull() {
             " pki issue") words="-h --help --node-config --node --json --role --out --ca --days" ;;
             " pki renew") words="-h --help --node-config --node --json --role --out --ca --days" ;;
             " pki show") words="-h --help --node-config --node --json @files" ;;
+            " console") words="-h --help --node-config --node --json password" ;;
+            " console password") words="-h --help --node-config --node --json --check" ;;
             " agent") words="-h --help --node-config --node --json run" ;;
             " agent run") words="-h --help --node-config --node --json" ;;
             " worker") words="-h --help --node-config --node --json @modules" ;;

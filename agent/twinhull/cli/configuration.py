@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..config import (
     Change,
@@ -21,6 +22,9 @@ from ..errors import ConfigError
 from ..log import who
 from .exit_codes import DONE
 from .shell import Shell
+
+STANDARD_INPUT = Path("-")
+"""What stands for standard input where a file is named."""
 
 
 def _node(shell: Shell) -> NodeConfig | None:
@@ -79,28 +83,48 @@ def run_show(shell: Shell, _args: argparse.Namespace) -> int:
 def run_apply(shell: Shell, args: argparse.Namespace) -> int:
     """Have the agent take a new configuration of the cluster: checked here, checked there, shown, applied."""
     node = _node(shell)
-    text = read_text(args.file)
-    config = parse_cluster(text, str(args.file), node)
+    text = shell.stdin() if args.file == STANDARD_INPUT else read_text(args.file)
+    config = parse_cluster(text, "standard input" if args.file == STANDARD_INPUT else str(args.file), node)
     agent = shell.agent()
     try:
-        plan = agent.call("config_apply", {"text": text, "dry_run": True, "by": who()})
-        done = plan
-        if plan["changed"] and not args.dry_run:
+        done = agent.call("config_apply", {"text": text, "dry_run": True, "by": who()})
+        changes = _changes(done, config.digest())
+        if changes and not args.dry_run:
             done = agent.call("config_apply", {"text": text, "dry_run": False, "by": who()})
     finally:
         agent.close()
-    applied = bool(done["changed"]) and not args.dry_run
-    plain = {"applied": applied, "digest": config.digest(), **done}
-    shell.result(plain, "\n".join(_applied_lines(done, applied, args.dry_run)))
+    message = _message(bool(changes), args.dry_run)
+    found = list(done["warnings"])
+    plain = {
+        "ok": True,
+        "changed": bool(changes),
+        "changes": changes,
+        "applied": bool(changes) and not args.dry_run,
+        "message": message,
+        "warnings": found,
+        "digest": config.digest(),
+    }
+    lines = _lines(list(done["changed"]), "would change" if args.dry_run else "changed")
+    if done.get("peer_digest"):
+        verb = "would take" if args.dry_run else "takes"
+        lines.append(f"{done.get('peer')} has another configuration and {verb} this one")
+    shell.result(plain, "\n".join([*lines, *_warn(found), message]))
     return DONE
 
 
-def _applied_lines(done: dict[str, list[str]], applied: bool, dry_run: bool) -> list[str]:
-    if not done["changed"]:
-        return ["Nothing changes: the agent runs with this configuration already.", *_warn(done["warnings"])]
-    verb = "would change" if dry_run else "changed"
-    end = ["Applied."] if applied else ["Nothing was applied."]
-    return [*_lines(done["changed"], verb), *_warn(done["warnings"]), *end]
+def _changes(plan: dict[str, Any], digest: str) -> list[dict[str, Any]]:
+    """What the apply changes, as plain data: on this node value by value, on the other as a whole."""
+    changes = [dict(change) for change in plan.get("changes", [])]
+    if plan.get("peer_digest") and not changes:
+        path = f"configuration of {plan.get('peer')}"
+        changes.append({"path": path, "before": plan["peer_digest"], "after": digest})
+    return changes
+
+
+def _message(changes: bool, dry_run: bool) -> str:
+    if not changes:
+        return "Nothing changes: the agent runs with this configuration already."
+    return "Nothing was applied." if dry_run else "Applied."
 
 
 def run_normalise(shell: Shell, args: argparse.Namespace) -> int:

@@ -9,38 +9,73 @@ from ..errors import AgentDownError, TransportError, UsageError
 from ..transport.control import RemoteError
 from .exit_codes import DONE, FAILED, INTERRUPTED
 from .shell import Agent, Answer, Shell
-from .text import printable, progress_text
+from .status_view import difference_lines
+from .text import duration_text, printable, progress_text
 
 POLL_S = 0.5
 RECONNECTS = 20
 
 
-def run_job(shell: Shell, method: str, arguments: Mapping[str, Any], *, wait: bool) -> int:
-    """Start a job and, unless told not to, wait for it. Returns the exit code."""
+def run_job(
+    shell: Shell, method: str, arguments: Mapping[str, Any], *, wait: bool, timeout_s: float | None = None
+) -> int:
+    """Start a job and, unless told not to, wait for it. Returns the exit code.
+
+    Args:
+        timeout_s: how long to wait at most, in seconds; None: to the end.
+    """
     agent = shell.agent()
     try:
         job = str(agent.call(method, arguments)["job"])
     finally:
         agent.close()
     if not wait:
-        shell.result({"job": job}, f"Started as job {job}; wait for it with: twinhull job {job}")
+        sentence = f"Started as job {job}; wait for it with: twinhull job {job}"
+        shell.result(plain_job(job, {}, sentence), sentence)
         return DONE
-    code, _ = wait_for_job(shell, job)
+    code, _ = wait_for_job(shell, job, timeout_s=timeout_s)
     return code
 
 
-def wait_for_job(shell: Shell, job: str, *, quiet: bool = False) -> tuple[int, Answer]:
+def plain_job(job: str, answer: Mapping[str, Any], message: str = "") -> dict[str, Any]:
+    """A job as `--json` shows it, whatever command began it.
+
+    Args:
+        job: its id.
+        answer: what the agent told of it; empty when it has only just begun.
+        message: in place of the agent's sentence.
+    """
+    done, ok = bool(answer.get("done")), bool(answer.get("ok"))
+    plain = {
+        "ok": ok or not done,
+        "id": job,
+        "command": answer.get("command", ""),
+        "module": answer.get("module", ""),
+        "state": "running" if not done else "done" if ok else "failed",
+        "progress": answer.get("progress") or {},
+        "message": message or printable(str(answer.get("sentence", ""))),
+        "remedy": printable(str(answer.get("remedy", ""))),
+        "exit_code": DONE if ok or not done else int(answer.get("exit_code") or FAILED),
+        "result": answer.get("result"),
+    }
+    return plain if plain["ok"] else {**plain, "error": plain["message"]}
+
+
+def wait_for_job(
+    shell: Shell, job: str, *, quiet: bool = False, timeout_s: float | None = None
+) -> tuple[int, Answer]:
     """Wait for a job, showing progress to a person.
 
     Args:
         job: the agent's id of it.
         quiet: say nothing when it succeeds.
+        timeout_s: how long at most, in seconds; the work goes on after it.
 
     Returns the exit code and the agent's last answer. A restart of the agent is waited for.
     """
     progress = _ProgressLine(shell)
     try:
-        answer = _poll_to_end(shell, job, progress)
+        answer = _poll_to_end(shell, job, progress, timeout_s)
     except KeyboardInterrupt:
         progress.clear()
         shell.remark(
@@ -49,24 +84,41 @@ def wait_for_job(shell: Shell, job: str, *, quiet: bool = False) -> tuple[int, A
         )
         return INTERRUPTED, {}
     progress.clear()
-    sentence = printable(str(answer.get("sentence", "")))
-    if answer.get("ok"):
+    if not answer.get("done"):
+        return _say_too_long(shell, job, answer, timeout_s or 0.0), answer
+    plain = plain_job(job, answer)
+    if plain["ok"]:
         if not quiet:
-            shell.result({"job": job, "ok": True, "sentence": sentence}, sentence)
-        return DONE, answer
-    code = int(answer.get("exit_code") or FAILED)
-    if shell.json:
-        shell.result({"job": job, "ok": False, "sentence": sentence, "exit_code": code}, "")
+            shell.result(plain, "\n".join([str(plain["message"]), *difference_lines(plain["result"])]))
+    elif shell.json:
+        shell.result(plain, "")
     else:
-        shell.remark(f"Not done: {sentence}")
-    return code, answer
+        shell.remark(f"Not done: {plain['message']} {plain['remedy']}".rstrip())
+        for line in difference_lines(plain["result"]):
+            shell.remark(line)
+    return int(plain["exit_code"]), answer
 
 
-def _poll_to_end(shell: Shell, job: str, progress: _ProgressLine) -> Answer:
+def _say_too_long(shell: Shell, job: str, answer: Answer, timeout_s: float) -> int:
+    far = _text(answer.get("progress"))
+    sentence = f"Not done within {duration_text(timeout_s)} ({far}); job {job} goes on in the agent."
+    remedy = f"Wait again with: twinhull job {job}"
+    if shell.json:
+        plain = plain_job(job, answer, sentence)
+        shell.result({**plain, "ok": False, "error": sentence, "remedy": remedy, "exit_code": FAILED}, "")
+    else:
+        shell.remark(f"{sentence} {remedy}")
+    return FAILED
+
+
+def _poll_to_end(shell: Shell, job: str, progress: _ProgressLine, timeout_s: float | None) -> Answer:
+    """The agent's answer once the job is over, or the newest one when the time is."""
     agent: Agent | None = None
     failures = 0
+    until_s = None if timeout_s is None else shell.clock() + timeout_s
     try:
         while True:
+            answer: Answer = {}
             try:
                 agent = agent or shell.agent()
                 answer = agent.call("job", {"id": job})
@@ -84,7 +136,9 @@ def _poll_to_end(shell: Shell, job: str, progress: _ProgressLine) -> Answer:
                 if answer.get("done"):
                     return answer
                 progress.show(_text(answer.get("progress")))
-            shell.pause(POLL_S)
+            if until_s is not None and shell.clock() >= until_s:
+                return answer
+            shell.pause(POLL_S if until_s is None else max(0.0, min(POLL_S, until_s - shell.clock())))
     finally:
         _drop(agent)
 

@@ -44,7 +44,13 @@ def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
 
 def _tell(shell: Shell, error: TwinhullError) -> None:
     if shell.json:
-        plain = {"ok": False, "error": error.what, "remedy": error.remedy, "exit_code": error.exit_code}
+        plain = {
+            "ok": False,
+            "error": error.what,
+            "message": error.what,
+            "remedy": error.remedy,
+            "exit_code": error.exit_code,
+        }
         shell.result(plain, "")
         return
     shell.remark(f"twinhull: {error.what}")

@@ -10,7 +10,7 @@ from ..config import LibvirtConfig
 from ..errors import UsageError
 from ..log import who
 from .exit_codes import DONE
-from .jobs import confirm, run_job, wait_for_job
+from .jobs import confirm, plain_job, run_job, wait_for_job
 from .shell import Shell
 from .text import printable
 
@@ -42,7 +42,7 @@ def run_command(shell: Shell, args: argparse.Namespace) -> int:
     elif getattr(args, "yes", None) is not None:
         confirm(shell, args.module, [], args.yes)
     arguments = {"module": args.module, "command": command, **facts, "by": who()}
-    return run_job(shell, "command", arguments, wait=not args.no_wait)
+    return run_job(shell, "command", arguments, wait=not args.no_wait, timeout_s=args.timeout)
 
 
 def run_protect(shell: Shell, args: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run_protect(shell: Shell, args: argparse.Namespace) -> int:
     facts = {"domain": args.domain, "stop_vm": args.stop_vm}
     confirm(shell, args.module, danger(shell, args.module, "protect", **facts), args.yes)
     arguments = {"module": args.module, **facts, "by": who()}
-    return run_job(shell, "protect", arguments, wait=not args.no_wait)
+    return run_job(shell, "protect", arguments, wait=not args.no_wait, timeout_s=args.timeout)
 
 
 def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
     ]
     confirm(shell, args.module, lines, args.yes)
     arguments = {"module": args.module, **facts, "by": who()}
-    return run_job(shell, "unprotect", arguments, wait=not args.no_wait)
+    return run_job(shell, "unprotect", arguments, wait=not args.no_wait, timeout_s=args.timeout)
 
 
 def _check_target(shell: Shell, module: str, target: str | None) -> None:
@@ -79,6 +79,21 @@ def _check_target(shell: Shell, module: str, target: str | None) -> None:
         )
 
 
+def run_verify(shell: Shell, args: argparse.Namespace) -> int:
+    """Compare both replicas of a module, and repair what differs if asked."""
+    shell.check_module(args.module)
+    if args.source is not None and not args.repair:
+        raise UsageError("--source is for a repair.", "Add --repair, or leave it out.")
+    arguments = {
+        "module": args.module,
+        "repair": args.repair,
+        "source": args.source,
+        "abandon": args.abandon,
+        "by": who(),
+    }
+    return run_job(shell, "verify", arguments, wait=not args.no_wait, timeout_s=args.timeout)
+
+
 def run_job_command(shell: Shell, args: argparse.Namespace) -> int:
     """Wait for a job that was started before."""
     if args.no_wait:
@@ -87,8 +102,9 @@ def run_job_command(shell: Shell, args: argparse.Namespace) -> int:
             answer = agent.call("job", {"id": args.job})
         finally:
             agent.close()
-        state = "done" if answer.get("done") else "goes on"
-        shell.result(answer, f"Job {args.job}: {state}. {answer.get('sentence', '')}".rstrip())
+        plain = plain_job(args.job, answer)
+        state = "goes on" if plain["state"] == "running" else plain["state"]
+        shell.result(plain, f"Job {args.job}: {state}. {plain['message']} {plain['remedy']}".rstrip())
         return DONE
-    code, _ = wait_for_job(shell, args.job)
+    code, _ = wait_for_job(shell, args.job, timeout_s=args.timeout)
     return code

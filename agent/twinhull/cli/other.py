@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ..errors import ConfigError
+from ..installation import pin
 from .completion import bash
 from .exit_codes import DONE, EXIT_CODES
 from .shell import Shell
@@ -12,6 +14,7 @@ from .shell import Shell
 
 def run_agent(shell: Shell, _args: argparse.Namespace) -> int:
     """Becomes the agent; returns when it is told to end."""
+    pin(["-P", "-m", "twinhull.cli", *sys.argv[1:]])
     from ..agent.main import run
 
     return run(shell.node_config)

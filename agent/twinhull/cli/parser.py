@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..config import parse_duration_s
 from ..errors import UsageError
-from . import configuration, logs, modules, other, pki, snapshot, status
+from . import configuration, console, logs, modules, other, pki, snapshot, status
 from .shell import Run
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
@@ -129,6 +129,7 @@ def build_parser() -> Parser:
     _add_looking(group)
     _add_config(group)
     _add_pki(group)
+    _add_console(group)
     _add_processes(group)
     return parser
 
@@ -161,7 +162,14 @@ def _module_command(
 
 
 def _add_no_wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for the end")
+    waiting = parser.add_mutually_exclusive_group()
+    waiting.add_argument("--no-wait", action="store_true", help="do not wait for the end")
+    _add_timeout(waiting)
+
+
+def _add_timeout(parser: Any) -> None:
+    help_text = "wait at most so long (default: to the end); the work goes on after it"
+    parser.add_argument("--timeout", type=_duration, metavar="SECONDS", help=help_text)
 
 
 def _add_yes(parser: argparse.ArgumentParser) -> None:
@@ -232,14 +240,27 @@ def _add_protection(group: _Commands) -> None:
     _add_yes(parser)
     _add_no_wait(parser)
 
+    examples = ("verify VM1", "verify VM1 --repair", "verify VM1 --repair --source b", "verify VM1 --abandon")
+    help_text = "compare both replicas while the VM runs; run it where the module is PRIM"
+    parser = group.add("verify", help_text, examples, modules.run_verify)
+    parser.add_argument("module", metavar="MODULE", help="name of the module")
+    help_text = "make equal what differs; what is overwritten is kept"
+    parser.add_argument("--repair", action="store_true", help=help_text)
+    help_text = "the node with the right content (default: the one that runs the module)"
+    parser.add_argument("--source", metavar="NODE", help=help_text)
+    parser.add_argument("--abandon", action="store_true", help="end the comparison that is under way")
+    _add_no_wait(parser)
+
     parser = group.add(
         "job",
         "wait for work that goes on in the agent",
-        ("job 17", "job 17 --no-wait"),
+        ("job 17", "job 17 --timeout '5 min'", "job 17 --no-wait --json"),
         modules.run_job_command,
     )
     parser.add_argument("job", metavar="JOB", help="its id")
-    parser.add_argument("--no-wait", action="store_true", help="show how far it is and return")
+    waiting = parser.add_mutually_exclusive_group()
+    waiting.add_argument("--no-wait", action="store_true", help="show how far it is and return")
+    _add_timeout(waiting)
 
 
 def _add_looking(group: _Commands) -> None:
@@ -263,6 +284,7 @@ def _add_looking(group: _Commands) -> None:
     parser = group.add("snapshot", help_text, examples, snapshot.run)
     parser.add_argument("--anonymise", action="store_true", help="replace names and addresses consistently")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write it")
+    _add_timeout(parser)
 
 
 def _add_config(group: _Commands) -> None:
@@ -275,11 +297,12 @@ def _add_config(group: _Commands) -> None:
     )
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: the one of this node")
     group.add("show", "show what the agent runs with", ("config show",), configuration.run_show)
-    examples = ("config apply new.yml --dry-run", "config apply new.yml")
+    examples = ("config apply new.yml --dry-run", "config apply new.yml", "config apply - --json < new.yml")
     parser = group.add(
         "apply", "have this node's agent take a new configuration", examples, configuration.run_apply
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="the new configuration of the cluster")
+    help_text = "the new configuration of the cluster; - for standard input"
+    parser.add_argument("file", metavar="FILE", type=Path, help=help_text)
     parser.add_argument("--dry-run", action="store_true", help="show what would change, apply nothing")
     help_text = "print a configuration with every default written out"
     parser = group.add("normalise", help_text, ("config normalise cluster.yml",), configuration.run_normalise)
@@ -294,6 +317,19 @@ def _add_pki(group: _Commands) -> None:
     )
     group = group.group("pki", "the cluster's authority and certificates (local files only)", examples)
     pki.add_commands(group)
+
+
+def _add_console(group: _Commands) -> None:
+    group = group.group("console", "the console of this node", ("console password < FILE",))
+    examples: tuple[str, ...] = (
+        "console password",
+        "console password < FILE",
+        "console password --check < FILE",
+    )
+    help_text = "set the console's password to what comes on standard input (or is typed)"
+    parser = group.add("password", help_text, examples, console.run_password)
+    help_text = "change nothing; exit code 0 when it is the password already, 1 when it is not"
+    parser.add_argument("--check", action="store_true", help=help_text)
 
 
 def _add_processes(group: _Commands) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import shutil
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ..config import DEFAULT_NODE_CONFIG, ClusterConfig, NodeConfig, load_cluster, load_node
-from ..errors import UsageError
+from ..errors import ConfigError, UsageError
 from .connection import connect
 
 Answer = dict[str, Any]
+MAX_SECRET_BYTES = 64 << 10
 
 
 class Agent(Protocol):
@@ -45,6 +47,9 @@ class Shell:
         colour: whether `out` shows colours.
         width: columns of `out`; 0 when it is no terminal.
         pause: waits for that many seconds.
+        clock: seconds, monotonic.
+        stdin: reads all of standard input; raises ConfigError when it is not text.
+        secret: reads a password, without its line break; shown nowhere.
         now: the present time in UTC.
         connect: makes a connection to the agent of a node.
     """
@@ -56,6 +61,9 @@ class Shell:
     colour: bool
     width: int = 0
     pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    stdin: Callable[[], str] = field(default=lambda: _read_stdin(sys.stdin))
+    secret: Callable[[], str] = field(default=lambda: read_secret(sys.stdin, sys.stderr))
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     connect: Connect = connect
     node_config: Path = DEFAULT_NODE_CONFIG
@@ -111,6 +119,30 @@ def terminal_shell() -> Shell:
         colour=tty and not plain,
         width=shutil.get_terminal_size().columns if tty else 0,
     )
+
+
+def read_secret(stdin: TextIO, stderr: TextIO) -> str:
+    """A password: typed twice at a terminal, otherwise all of standard input without its last line break.
+
+    Raises UsageError when the two differ, or when it is not UTF-8.
+    """
+    if stdin.isatty():
+        first = getpass.getpass("Password: ", stderr)
+        if getpass.getpass("Again: ", stderr) != first:
+            raise UsageError("The two passwords differ.", "Nothing was changed; type it again.")
+        return first
+    try:
+        text = stdin.buffer.read(MAX_SECRET_BYTES).decode()
+    except UnicodeDecodeError:
+        raise UsageError("The password on standard input is not UTF-8.", "Nothing was changed.") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _read_stdin(stdin: TextIO) -> str:
+    try:
+        return stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise ConfigError("What came on standard input is not UTF-8.", "Nothing was applied.") from None
 
 
 def _ask(prompt: str) -> str:

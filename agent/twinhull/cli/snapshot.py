@@ -22,13 +22,13 @@ def run(shell: Shell, args: argparse.Namespace) -> int:
     agent = shell.agent()
     try:
         job = str(agent.call("snapshot", {"anonymise": args.anonymise})["job"])
-        code, _ = wait_for_job(shell, job, quiet=True)
+        code, _ = wait_for_job(shell, job, quiet=True, timeout_s=args.timeout)
         if code != DONE:
             return code
         size_bytes = _fetch(agent, job, target)
     finally:
         agent.close()
-    plain = {"file": str(target), "size_bytes": size_bytes, "anonymised": args.anonymise}
+    plain = {"ok": True, "file": str(target), "size_bytes": size_bytes, "anonymised": args.anonymise}
     names = "names and addresses were replaced" if args.anonymise else "it names hosts and addresses"
     shell.result(plain, f"{target}: {size_text(size_bytes)}; no keys are in it, {names}.")
     return DONE

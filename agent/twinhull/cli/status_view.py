@@ -74,6 +74,27 @@ def _shorter(side: Plain) -> str:
     return what if reason and reason.rstrip(".") in str(side.get("sentence") or "") else whole
 
 
+MAX_DIFFERENCES_SHOWN = 20
+
+
+def difference_lines(result: object) -> list[str]:
+    """The places that a comparison named, with their files; empty for every other result."""
+    ranges = result.get("ranges") if isinstance(result, Mapping) else None
+    if not ranges or not isinstance(result, Mapping):
+        return []
+    lines = []
+    for each in ranges[:MAX_DIFFERENCES_SHOWN]:
+        files = [printable(str(file)) for file in each.get("files") or []]
+        where = ", ".join(files) or ("files not known" if each.get("files") is None else "in no file")
+        lines.append(f"  at {each['offset_bytes']}: {size_text(each['length_bytes'])} ({where})")
+    more = len(ranges) - MAX_DIFFERENCES_SHOWN + int(result.get("ranges_left_out") or 0)
+    if more > 0:
+        lines.append(f"  and {more} more")
+    if result.get("files_note"):
+        lines.append(f"  {printable(str(result['files_note']))}")
+    return lines
+
+
 class _View:
     def __init__(self, colour: bool, width: int) -> None:
         self._colour = colour
@@ -151,7 +172,9 @@ class _View:
         yield f"module {self._paint(name, 'bold')}  " + ", ".join(fact for fact in facts if fact)
         for node, plain in nodes.items():
             if node in sides:
-                yield from self._side(node.ljust(width), sides[node])
+                yield from self._side(
+                    node.ljust(width), {**sides[node], "agent_version": plain.get("version")}
+                )
             elif not plain.get("reachable"):
                 yield f"  {node.ljust(width)}  {self._paint('unknown: the node is not reachable', 'red')}"
             else:
@@ -166,12 +189,20 @@ class _View:
             extras.append(self._paint("holding I/O", "orange"))
         if side.get("waiting_for"):
             extras.append(f"waiting for {_shorter(side)}")
+        version, agent_version = side.get("worker_version"), side.get("agent_version")
+        if version and agent_version and version != agent_version:
+            extras.append(self._paint(f"worker of version {version}", "orange"))
         worker = side.get("worker") or {}
         if worker and not worker.get("alive"):
             extras.append(self._paint("worker process DEAD", "red"))
         yield f"  {node}  {state}  {data}  {', '.join(extras)}"
         indent = " " * (len(node) + 4)
-        for line, paint_as in (*self._facts(side), *self._disk(side), *self._health(side)):
+        for line, paint_as in (
+            *self._facts(side),
+            *self._disk(side),
+            *self._verify(side),
+            *self._health(side),
+        ):
             yield from self._wrapped(indent, line, paint_as)
 
     def _wrapped(self, indent: str, text: str, colour: str) -> Iterator[str]:
@@ -196,6 +227,20 @@ class _View:
         if gap:
             since, amount = duration_text(gap.get("since_s") or 0), size_text(gap.get("bytes") or 0)
             yield f"UNPROTECTED for {since}: {amount} are on this node only", "orange"
+
+    def _verify(self, side: Plain) -> Iterator[tuple[str, str]]:
+        verify = side.get("verify") or {}
+        running, last = verify.get("running"), verify.get("last")
+        if running and running.get("total_bytes"):
+            left = running["total_bytes"] - (running.get("done_bytes") or 0)
+            rate = running.get("rate_bytes_s") or 0
+            text = progress_text(left, running["total_bytes"], rate, running.get("eta_s"))
+            differing = running.get("differing_bytes") or 0
+            found = f", {size_text(differing)} differ" if differing else ""
+            yield f"verify: {text}{found}", "orange" if differing else ""
+        elif last and last.get("message"):
+            ended = str(last.get("ended") or "").partition("+")[0].replace("T", " ")
+            yield f"verified {printable(ended)}: {printable(str(last['message']))}", ""
 
     def _disk(self, side: Plain) -> Iterator[tuple[str, str]]:
         if side.get("allocated_bytes") is None:

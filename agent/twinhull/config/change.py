@@ -12,16 +12,41 @@ from .model import ClusterConfig, ModuleConfig
 from .units import exact_size_text
 
 
+class Difference(NamedTuple):
+    """One value that differs between two configurations.
+
+    Args:
+        path: keys joined by dots, such as `modules.VM1.boot.delay`.
+        before, after: the value as plain data; None where the key is not there.
+    """
+
+    path: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.path}: added"
+        if self.after is None:
+            return f"{self.path}: removed"
+        return f"{self.path}: {_text(self.before)} -> {_text(self.after)}"
+
+
 class Change(NamedTuple):
     """One accepted change of configuration.
 
     Args:
-        changed: one line for each value that differs.
+        differences: one for each value that differs.
         warnings: what the operator must know or do about it.
     """
 
-    changed: list[str]
+    differences: list[Difference]
     warnings: list[str]
+
+    @property
+    def changed(self) -> list[str]:
+        """One line for each difference."""
+        return [str(difference) for difference in self.differences]
 
 
 def check_change(
@@ -139,19 +164,14 @@ def _module_warnings(before: ModuleConfig, after: ModuleConfig, *, running: bool
     return warnings
 
 
-def _differences(old: object, new: object, path: str) -> list[str]:
+def _differences(old: object, new: object, path: str) -> list[Difference]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found: list[str] = []
+        found: list[Difference] = []
         for key in dict.fromkeys((*old, *new)):
             inside = f"{path}.{key}" if path else str(key)
-            if key not in old:
-                found.append(f"{inside}: added")
-            elif key not in new:
-                found.append(f"{inside}: removed")
-            else:
-                found += _differences(old[key], new[key], inside)
+            found += _differences(old.get(key), new.get(key), inside)
         return found
-    return [] if old == new else [f"{path}: {_text(old)} -> {_text(new)}"]
+    return [] if old == new else [Difference(path, old, new)]
 
 
 def _text(value: object) -> str:

@@ -132,6 +132,8 @@ def _module(module: ModuleConfig) -> dict[str, Any]:
     }
     plain["resource"] = _resource(module.resource)
     plain["checkers"] = [_checker(checker) for checker in module.checkers]
+    if module.verify.window is not None:
+        plain["verify"] = {"window": str(module.verify.window), "repair": module.verify.repair}
     return plain
 
 

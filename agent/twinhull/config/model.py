@@ -154,6 +154,19 @@ class ReturnConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyConfig:
+    """When both replicas are compared unasked.
+
+    Args:
+        window: None: never.
+        repair: whether what differs is made equal with the content of the node that runs the module.
+    """
+
+    window: Window | None = None
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleConfig:
     """One protected unit.
 
@@ -177,6 +190,7 @@ class ModuleConfig:
     timeout_s: float = 10.0
     write_timeout_s: float = 10.0
     checkers: tuple[CheckerConfig, ...] = ()
+    verify: VerifyConfig = VerifyConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +250,10 @@ class ClusterConfig:
         return self.ports.data + self.module(module).number
 
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) of what the configuration says, whatever the order, spelling or comments."""
+        """SHA-256 (hexadecimal) of what the configuration says, whatever the order, spelling or comments.
+
+        Defaults do not count, so that two versions agree about a file while one of them knows more keys.
+        """
         text = json.dumps(canonical(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -259,11 +276,13 @@ class NodeConfig:
 
 
 def canonical(value: object) -> object:
-    """Dataclasses, enums and paths as plain JSON values."""
+    """Dataclasses (without what is as by default), enums and paths as plain JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         if isinstance(value, Window):
             return str(value)
-        return {item.name: canonical(getattr(value, item.name)) for item in fields(value)}
+        said = {item.name: getattr(value, item.name) for item in fields(value)}
+        usual = {item.name: item.default for item in fields(value)}
+        return {name: canonical(own) for name, own in said.items() if own != usual[name]}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):

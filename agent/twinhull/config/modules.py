@@ -19,6 +19,7 @@ from .model import (
     ReturnConfig,
     ScriptsConfig,
     StopConfig,
+    VerifyConfig,
 )
 from .reader import Section, read_name, suggestion, typed_section
 from .tree import Mapping, Node
@@ -31,7 +32,7 @@ SIZE_STEP_BYTES = 4 * KIB
 
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
-    "boot", "return", "timings", "resource", "checkers",
+    "boot", "return", "timings", "resource", "checkers", "verify",
 )  # fmt: skip
 _TIMING_HOMES = {
     "timeout": "it is a key of 'timings'",
@@ -80,6 +81,7 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
         timeout_s=timeout_s,
         write_timeout_s=timings.duration_s("write_timeout", timeout_s, MIN_TIMEOUT_S, MAX_TIMEOUT_S),
         checkers=_read_checkers(module, resource),
+        verify=_read_verify(module),
     )
 
 
@@ -101,6 +103,15 @@ def _preferred(module: Section, nodes: Collection[str]) -> str | None:
 def _read_boot(module: Section) -> BootConfig:
     boot = module.section("boot", ("mode", "delay"))
     return BootConfig(boot.choice("mode", Boot, Boot.AUTO), boot.duration_s("delay", 0.0, 0.0, 3600.0))
+
+
+def _read_verify(module: Section) -> VerifyConfig:
+    verify = module.section("verify", ("window", "repair"))
+    window: Window | None = verify.value("window", parse_window, None)
+    repair = verify.boolean("repair", False)
+    if repair and window is None:
+        module.problem("verify", 'needs to say when: write {window: "Sun 02:00-04:00", repair: true}')
+    return VerifyConfig(window, repair)
 
 
 def _read_return(module: Section, preferred: str | None) -> ReturnConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 KIB = 1 << 10
@@ -93,6 +93,15 @@ class Window:
             return today and self.start_minute <= minute < self.end_minute
         yesterday = (local.weekday() - 1) % 7 in self.days
         return (today and minute >= self.start_minute) or (yesterday and minute < self.end_minute)
+
+    def opened(self, local: datetime) -> datetime | None:
+        """When the window opened that is open at this local time; None when none is."""
+        if not self.is_open(local):
+            return None
+        start = local.replace(
+            hour=self.start_minute // 60, minute=self.start_minute % 60, second=0, microsecond=0
+        )
+        return start if start <= local and local.weekday() in self.days else start - timedelta(days=1)
 
     def __str__(self) -> str:
         days = "daily" if len(self.days) == len(DAYS) else ",".join(DAYS[day] for day in self.days)

@@ -3,8 +3,8 @@
 Only frames may overtake: those of one `take` may all be sent, in their order, before its other effects are performed.
 
 Effects that reach a disk name a `lane` in their meaning: `LocalWrite`/`LocalDiscard` run in order on the data file;
-`SyncLog` runs in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal` anywhere. Each is
-answered by the mirror method named in its docstring.
+`SyncLog` runs in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal`, `DigestLocal` and `KeepOld`
+anywhere. Each is answered by the mirror method named in its docstring.
 """
 
 from __future__ import annotations
@@ -55,6 +55,33 @@ class ReadLocal(NamedTuple):
     hole_ok: bool = False
 
 
+class DigestLocal(NamedTuple):
+    """Digest the blocks of a range of the data file. -> `digest_done(ticket, digests | None, error)`
+
+    `digests` as `mirror_digests.digests_of` makes them; None: the whole range is a hole. A range longer than
+    `frames.MAX_DATA_BYTES` is only asked whether it is a hole: answer None if it is, else b"" without reading.
+    """
+
+    ticket: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class KeepOld(NamedTuple):
+    """Copy a range of the data file durably to where overwritten content is kept. -> `keep_done(ticket, error)`"""
+
+    ticket: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class VerifyEnded(NamedTuple):
+    """Tell whoever wanted the comparison: it is over. `reason`: why before its end, empty when all was compared."""
+
+    reason: str
+    report: object
+
+
 class SyncLog(NamedTuple):
     """Durably add and remove extents (numbers of 4 MiB extents). -> `log_done(ticket, error, full)`
 
@@ -87,5 +114,6 @@ class Tell(NamedTuple):
 
 
 Effect = (
-    SendFrame | LocalWrite | LocalDiscard | LocalFlush | ReadLocal | SyncLog | Complete | Tell
+    SendFrame | LocalWrite | LocalDiscard | LocalFlush | ReadLocal | DigestLocal | KeepOld | SyncLog | Complete | Tell
+    | VerifyEnded
 )  # fmt: skip

@@ -112,6 +112,45 @@ class Differ(NamedTuple):
     flags: bytes
 
 
+class CompareZero(NamedTuple):
+    """PRIM to SECOND: nothing is here but zeros. Answered by `Differ` with one flag: is it so there? (version 2)"""
+
+    op: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class Keep(NamedTuple):
+    """PRIM to SECOND: keep your content of these blocks durably; it is about to be overwritten. (version 2)"""
+
+    op: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class Kept(NamedTuple):
+    """SECOND to PRIM: `Keep` was done, or why not: `reason`, one sentence. (version 2)"""
+
+    op: int
+    reason: str
+
+
+class Fetch(NamedTuple):
+    """PRIM to SECOND: send me your content of these blocks. (version 2)"""
+
+    op: int
+    offset_bytes: int
+    length_bytes: int
+
+
+class Fetched(NamedTuple):
+    """SECOND to PRIM: the content that `Fetch` asked for. (version 2)"""
+
+    op: int
+    offset_bytes: int
+    data: Buffer
+
+
 class CopyFlush(NamedTuple):
     """PRIM to SECOND: the copy is complete; make everything durable, remember the marks as they are now."""
 
@@ -132,5 +171,5 @@ class PeerDiskFailed(NamedTuple):
 
 DataFrame = (
     Write | Discard | Flush | Ack | Flushed | Clear | Marks | MarksEnd | Copy | CopyZero | CopyAck
-    | Digests | Differ | CopyFlush | CopyFlushed | PeerDiskFailed
+    | Digests | Differ | CompareZero | Keep | Kept | Fetch | Fetched | CopyFlush | CopyFlushed | PeerDiskFailed
 )  # fmt: skip

@@ -5,8 +5,8 @@ promises 1 to 3 of the design: a write is answered only when both nodes hold it 
 disks confirm it, and what may differ is durably marked before a write goes anywhere.
 
 Parts: `mirror_client` (requests), `mirror_answers` (the lease), `mirror_flush` (flush rounds), `mirror_log` (the activity
-log), `mirror_copy` (resync, sending side), `mirror_second` (the receiving side), `mirror_watch` (time-outs), `activity`
-(marks).
+log), `mirror_copy` (resync, sending side), `mirror_verify` (comparison while in step), `mirror_second` (the receiving
+side), `mirror_watch` (time-outs), `activity` (marks).
 """
 
 from __future__ import annotations
@@ -27,10 +27,19 @@ from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
 from .mirror_second import Second
 from .mirror_types import Desk, Locks, MirrorProtocolError, Part, Pending, Progress, ResyncSettings
+from .mirror_verify import Repair, Verifier, VerifyReport, VerifySettings
 from .mirror_watch import Watch
 from .requests import Op
 
-__all__ = ["Mirror", "MirrorProtocolError", "Progress", "ResyncSettings"]
+__all__ = [
+    "Mirror",
+    "MirrorProtocolError",
+    "Progress",
+    "Repair",
+    "ResyncSettings",
+    "VerifyReport",
+    "VerifySettings",
+]
 
 
 class Mirror:
@@ -68,9 +77,8 @@ class Mirror:
             self._rested,
         )
         self._answers = Answers(self._desk)
-        self._client = Client(
-            self._desk, self._log, self._flusher, locks, self._answers, self._copier.write_settled
-        )
+        self._verifier = Verifier(self._desk, locks, lambda: self._client)
+        self._client = Client(self._desk, self._log, self._flusher, locks, self._answers, self._write_settled)
         self._second = Second(self._desk, self._log)
         self._ending: set[int] | None = None
         self._quiescing = False
@@ -138,8 +146,24 @@ class Mirror:
     def read_done(self, ticket: int, data: Buffer | None, error: str | None, now_s: float) -> None:
         """A ReadLocal was done (`data` None: a hole), or failed. KeyError: no such ticket."""
         self._desk.now_s = now_s
-        if not self._client.read(ticket, data, error) and not self._copier.read(ticket, data, error):
+        if not (
+            self._client.read(ticket, data, error)
+            or self._copier.read(ticket, data, error)
+            or self._verifier.read(ticket, data, error)
+        ):
             self._second.read(ticket, data, error)
+
+    def digest_done(self, ticket: int, digests: bytes | None, error: str | None, now_s: float) -> None:
+        """A DigestLocal was done (`digests` None: a hole), or failed. KeyError: no such ticket."""
+        self._desk.now_s = now_s
+        if not self._verifier.digested(ticket, digests, error):
+            self._second.digested(ticket, digests, error)
+
+    def keep_done(self, ticket: int, error: str | None, now_s: float) -> None:
+        """A KeepOld is durable, or could not be done. KeyError: no such ticket."""
+        self._desk.now_s = now_s
+        if not self._verifier.kept(ticket, error):
+            self._second.kept(ticket, error)
 
     def log_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None:
         """A SyncLog was done, or failed for good. KeyError: no such ticket."""
@@ -174,6 +198,7 @@ class Mirror:
         self._flusher.idle_tick()
         self._log.tidy()
         self._copier.pump()
+        self._verifier.pump()
         self._quiesce()
         self._look_for_stalls()
 
@@ -193,11 +218,13 @@ class Mirror:
     def hold(self, now_s: float | None = None) -> None:
         """Accept requests, issue and answer none, until `serve`, `open_alone` or a session opens them again."""
         self._at(now_s)
+        self._verifier.end("the module's writes are held")
         self._client.hold()
 
     def close_io(self, now_s: float | None = None) -> None:
         """Fail every request, also those to come, with EIO until I/O is opened again."""
         self._at(now_s)
+        self._verifier.end("the module does not run here any more")
         self._client.close()
 
     def fail_up(self, now_s: float | None = None) -> None:
@@ -310,9 +337,39 @@ class Mirror:
     def quiesce(self, now_s: float | None = None) -> None:
         """Tell `Quiesced` once nothing is in flight and everything is flushed; in step, also no mark is left."""
         self._at(now_s)
+        self._verifier.end("the module is handed over or stopped")
         self._quiescing = True
         self._quiesce_flushed = False
         self._quiesce()
+
+    # ---- comparison --------------------------------------------------------------------------------------
+
+    def start_verify(
+        self,
+        from_bytes: int = 0,
+        repair: Repair = Repair.NO,
+        settings: VerifySettings | None = None,
+        *,
+        extended: bool,
+        now_s: float,
+    ) -> bool:
+        """As PRIM in step: compare both replicas; `VerifyEnded` tells the outcome. False: it cannot be done now.
+
+        Args: see `Verifier.start`.
+        """
+        self._desk.now_s = now_s
+        return not self._quiescing and self._verifier.start(
+            from_bytes, repair, settings or VerifySettings(), extended=extended
+        )
+
+    def end_verify(self, reason: str, now_s: float) -> None:
+        """End the comparison, if there is one; `VerifyEnded` tells how far it was."""
+        self._desk.now_s = now_s
+        self._verifier.end(reason)
+
+    def verify_report(self, now_s: float) -> VerifyReport | None:
+        """How far the comparison is; None when there is none."""
+        return self._verifier.report(now_s) if self._verifier.running else None
 
     def send_disk_failed(self, reason: str) -> None:
         """Tell the peer, in this session, that this node's disk failed."""
@@ -351,8 +408,17 @@ class Mirror:
         self._client.serving = False
         self._client.set_gate(release=False)
 
+    def _write_settled(self, item: Pending) -> None:
+        self._copier.write_settled(item)
+        self._verifier.write_settled(item)
+
+    def _differ(self, op: int, flags: bytes) -> None:
+        if not self._verifier.differ(op, flags):
+            self._copier.differ(op, flags)
+
     def _leave(self) -> None:
         """Whatever belongs to the session that was is over."""
+        self._verifier.end("the connection to the other node ended")
         if self._desk.part is Part.PRIMARY:
             self._client.hold()
         self._second.end()
@@ -410,12 +476,20 @@ class Mirror:
 
     def _look_for_stalls(self) -> None:
         client, flusher = self._client, self._flusher
-        peer = (client.peer_since_s, flusher.peer_since_s, self._copier.peer_since_s)
-        local = (client.local_since_s, flusher.local_since_s, self._second.local_since_s, self._log.issued_s)
+        verifier = self._verifier
+        peer = (client.peer_since_s, flusher.peer_since_s, self._copier.peer_since_s, verifier.peer_since_s)
+        local = (
+            client.local_since_s,
+            flusher.local_since_s,
+            self._second.local_since_s,
+            self._log.issued_s,
+            verifier.local_since_s,
+        )
         self._watch.look(peer if self._desk.part is Part.PRIMARY else (), local)
 
     def _frame_tables(self) -> dict[Part, dict[type, Callable[[Any], None]]]:
         client, flusher, copier, second = self._client, self._flusher, self._copier, self._second
+        verifier = self._verifier
         disk_failed: dict[type, Callable[[Any], None]] = {
             frames.PeerDiskFailed: lambda f: self._desk.tell(PeerDisk(f.reason))
         }
@@ -426,7 +500,9 @@ class Mirror:
                 frames.Flushed: lambda f: flusher.flushed(f.seq),
                 frames.Marks: lambda f: copier.peer_page(f.page, bytes(f.bits)),
                 frames.MarksEnd: lambda _: copier.peer_marks_end(),
-                frames.Differ: lambda f: copier.differ(f.op, bytes(f.flags)),
+                frames.Differ: lambda f: self._differ(f.op, bytes(f.flags)),
+                frames.Kept: verifier.peer_kept,
+                frames.Fetched: verifier.fetched,
                 frames.CopyAck: lambda f: copier.acked(f.op),
                 frames.CopyFlushed: lambda f: flusher.copy_flushed(f.epoch),
             },
@@ -440,5 +516,8 @@ class Mirror:
                 frames.Copy: second.copy,
                 frames.CopyZero: second.copy_zero,
                 frames.Digests: second.compare,
+                frames.CompareZero: second.compare_zero,
+                frames.Keep: second.keep,
+                frames.Fetch: second.fetch,
             },
         }

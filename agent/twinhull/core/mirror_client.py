@@ -153,7 +153,7 @@ class Client:
         if self.fails_up and (self._flusher.failed or self._log.failed):
             self._finish(item, errno.EIO)
             return True
-        if (self._locks.ranges or self._blocked) and self._must_wait(item):
+        if (self._locks.ranges or self._blocked) and item.repaired is None and self._must_wait(item):
             self._blocked.append(item)
             return True
         if self._desk.activity.missing(item.offset_bytes, item.length_bytes):
@@ -220,6 +220,26 @@ class Client:
             for item in self._queue:
                 if item.op == WRITE or item.op == DISCARD:
                     yield item.offset_bytes, item.length_bytes
+
+    # ---- repairs -------------------------------------------------------------------------------------
+
+    def repair(
+        self, offset_bytes: int, length_bytes: int, data: Buffer | None, repaired: Callable[[int], None]
+    ) -> None:
+        """Write content that makes both nodes equal, as a write of the client would be, and flush it.
+
+        Args:
+            data: None: zeros. Whoever asks holds the lock of the range.
+            repaired: told an errno or 0.
+        """
+        item = Pending(0, WRITE if data is not None else DISCARD, offset_bytes, length_bytes, data, True)
+        item.repaired = repaired
+        self._enqueue(item)
+
+    def drop_repairs(self) -> None:
+        """The locks of the repairs go: what was not issued would overwrite what comes after."""
+        if any(item.repaired is not None for item in self._queue):
+            self._queue = deque(item for item in self._queue if item.repaired is None)
 
     # ---- confirmations -----------------------------------------------------------------------------
 
@@ -299,6 +319,9 @@ class Client:
         if item.answered:
             return
         item.answered = True
+        if item.repaired is not None:
+            item.repaired(error)
+            return
         split = item.split
         if split is None:
             self._answers.give(item.tag, error, None)

@@ -7,7 +7,6 @@ ranges of zeros. The client goes first: while it is busy, one copy at most is un
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
 
@@ -16,22 +15,13 @@ from .events import CopyDone, PeerMarksComplete
 from .frames import MAX_DATA_BYTES, Buffer, Copy, CopyZero, Digests
 from .marks import BLOCK_BYTES, PAGE_BLOCKS, PAGE_COVER_BYTES, page_runs
 from .mirror_client import Client, Io
+from .mirror_digests import digests_of
 from .mirror_rate import Pace, Rate
 from .mirror_types import Desk, Locks, MirrorProtocolError, Pending, Progress, ResyncSettings
 
-DIGEST_BYTES = 16
 MAX_COPY_BLOCKS = MAX_DATA_BYTES // BLOCK_BYTES
 MAX_HOLE_BLOCKS = PAGE_COVER_BYTES // BLOCK_BYTES
 HOLE_GROWTH = 8
-
-
-def digests_of(data: Buffer) -> bytes:
-    """The digests (16 bytes each, BLAKE2b) of consecutive 32 KiB blocks."""
-    view = memoryview(data)
-    return b"".join(
-        hashlib.blake2b(view[at : at + BLOCK_BYTES], digest_size=DIGEST_BYTES).digest()
-        for at in range(0, len(view), BLOCK_BYTES)
-    )
 
 
 class CopyOp:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .activity import Extent
-from .effects import LocalDiscard, LocalFlush, LocalWrite, ReadLocal
+from .effects import DigestLocal, KeepOld, LocalDiscard, LocalFlush, LocalWrite, ReadLocal
 from .frames import (
     MAX_DATA_BYTES,
     Ack,
     Buffer,
     Clear,
+    CompareZero,
     Copy,
     CopyAck,
     CopyFlush,
@@ -26,21 +27,24 @@ from .frames import (
     Differ,
     Digests,
     Discard,
+    Fetch,
+    Fetched,
     Flush,
     Flushed,
+    Keep,
+    Kept,
     Marks,
     MarksEnd,
     Write,
 )
 from .marks import BLOCK_BYTES, FULL_PAGE, PAGE_COVER_BYTES
-from .mirror_copy import DIGEST_BYTES, MAX_COPY_BLOCKS, digests_of
+from .mirror_copy import MAX_COPY_BLOCKS
+from .mirror_digests import DIGEST_BYTES, ZERO_DIGEST
 from .mirror_log import LogLane, Range
 from .mirror_types import SECTOR_BYTES, Desk, MirrorProtocolError
 
 COPY_FLUSH_BYTES = 64 * 1024 * 1024
 """After so much was copied the disk is flushed before more is confirmed, so that no flush takes long."""
-
-_ZERO_DIGEST = digests_of(bytes(BLOCK_BYTES))
 
 Ordered = Write | Discard | Flush | CopyFlush
 
@@ -74,7 +78,7 @@ class FlushIn(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A comparison that waits for this node's content."""
+    """A comparison that waits for this node's content; no digests: with zeros."""
 
     op: int
     digests: bytes
@@ -94,7 +98,9 @@ class Second:
         self._writes: dict[int, Applied] = {}
         self._copies: dict[int, CopyIn] = {}
         self._flushes: dict[int, FlushIn] = {}
-        self._reads: dict[int, Comparison] = {}
+        self._comparisons: dict[int, Comparison] = {}
+        self._keeps: dict[int, int] = {}
+        self._fetches: dict[int, Fetch] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -243,8 +249,34 @@ class Second:
         self._check(frame.offset_bytes, length, MAX_COPY_BLOCKS * BLOCK_BYTES, BLOCK_BYTES)
         if not self._failed:
             ticket = self._session_ticket()
-            self._reads[ticket] = Comparison(frame.op, bytes(frame.digests))
-            self._desk.effects.append(ReadLocal(ticket, frame.offset_bytes, length, hole_ok=True))
+            self._comparisons[ticket] = Comparison(frame.op, bytes(frame.digests))
+            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, length))
+
+    # ---- frames of a comparison while in step ------------------------------------------------------------
+
+    def compare_zero(self, frame: CompareZero) -> None:
+        """Is there nothing but zeros here, too? Raises MirrorProtocolError."""
+        self._check(frame.offset_bytes, frame.length_bytes, PAGE_COVER_BYTES, BLOCK_BYTES)
+        if not self._failed:
+            ticket = self._session_ticket()
+            self._comparisons[ticket] = Comparison(frame.op, b"")
+            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, frame.length_bytes))
+
+    def keep(self, frame: Keep) -> None:
+        """Keep what is here: it is about to be overwritten. Raises MirrorProtocolError."""
+        self._check(frame.offset_bytes, frame.length_bytes, MAX_DATA_BYTES, BLOCK_BYTES)
+        if not self._failed:
+            ticket = self._session_ticket()
+            self._keeps[ticket] = frame.op
+            self._desk.effects.append(KeepOld(ticket, frame.offset_bytes, frame.length_bytes))
+
+    def fetch(self, frame: Fetch) -> None:
+        """Send what is here. Raises MirrorProtocolError."""
+        self._check(frame.offset_bytes, frame.length_bytes, MAX_DATA_BYTES, BLOCK_BYTES)
+        if not self._failed:
+            ticket = self._session_ticket()
+            self._fetches[ticket] = frame
+            self._desk.effects.append(ReadLocal(ticket, frame.offset_bytes, frame.length_bytes))
 
     # ---- answers of the disk -----------------------------------------------------------------------------
 
@@ -321,13 +353,34 @@ class Second:
 
     def read(self, ticket: int, data: Buffer | None, error: str | None) -> None:
         """This node's disk answered a read. KeyError: it is not one of ours."""
-        comparison = self._reads.pop(ticket)
+        fetch = self._fetches.pop(ticket)
         if error is not None:
             self._fail(error, full=False)
         elif self._ours(ticket):
-            theirs = comparison.digests
-            blocks = len(theirs) // DIGEST_BYTES
-            ours = digests_of(data) if data is not None else _ZERO_DIGEST * blocks
+            content = data if data is not None else bytes(fetch.length_bytes)
+            self._desk.send(Fetched(fetch.op, fetch.offset_bytes, content))
+
+    def kept(self, ticket: int, error: str | None) -> None:
+        """The old content is kept, or cannot be: no failure of the replica. KeyError: it is not one of ours."""
+        op = self._keeps.pop(ticket)
+        if self._ours(ticket):
+            self._desk.send(Kept(op, error or ""))
+
+    def digested(self, ticket: int, digests: bytes | None, error: str | None) -> None:
+        """This node's disk answered a DigestLocal. KeyError: it is not one of ours."""
+        comparison = self._comparisons.pop(ticket)
+        theirs = comparison.digests
+        if error is not None:
+            self._fail(error, full=False)
+        elif not self._ours(ticket):
+            return
+        elif not theirs:
+            zeros = digests is None or (
+                digests != b"" and digests == ZERO_DIGEST * (len(digests) // DIGEST_BYTES)
+            )
+            self._desk.send(Differ(comparison.op, bytes([not zeros])))
+        else:
+            ours = digests if digests is not None else ZERO_DIGEST * (len(theirs) // DIGEST_BYTES)
             flags = bytes(
                 theirs[at : at + DIGEST_BYTES] != ours[at : at + DIGEST_BYTES]
                 for at in range(0, len(theirs), DIGEST_BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .activity import Activity, Extent
@@ -85,12 +86,13 @@ class Pending:
     """One request of the client (or one piece of it) on its way.
 
     `need` are the confirmations that it still waits for (`NEED_...`), `issued_s` and `sent_s` when it went to this
-    node's disk and to the peer. `settled`: no node can still be changed by it.
+    node's disk and to the peer. `settled`: no node can still be changed by it. `repaired`: it is a repair of ours under
+    a lock of ours, and who is told its errno or 0.
     """
 
     __slots__ = (
-        "answered", "data", "extents", "fua", "issued_s", "length_bytes", "need", "offset_bytes", "op", "sent_s",
-        "seq", "settled", "split", "tag",
+        "answered", "data", "extents", "fua", "issued_s", "length_bytes", "need", "offset_bytes", "op", "repaired",
+        "sent_s", "seq", "settled", "split", "tag",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +112,7 @@ class Pending:
         self.split: Split | None = None
         self.answered = False
         self.settled = False
+        self.repaired: Callable[[int], None] | None = None
 
     def overlaps(self, offset_bytes: int, end_bytes: int) -> bool:
         """Whether it touches the range up to (not including) `end_bytes`."""

@@ -23,7 +23,8 @@ BASE_VERSION = 1
 """The header's version of OPEN and CLOSE: they are what an older and a newer node have in common."""
 
 MIN_VERSION = 1
-MAX_VERSION = 1
+MAX_VERSION = 2
+"""Version 2 adds COMPARE_ZERO, KEEP, KEPT, FETCH and FETCHED."""
 
 _HEADER = struct.Struct("!2sBBHHI4s8s8sQ")
 _HEADER_OFFSET = struct.Struct("!2sBBHHI4s8s8sQQ")
@@ -70,10 +71,20 @@ class FrameType(enum.IntEnum):
     DIFFER = 38
     COPY_FLUSH = 39
     COPY_FLUSHED = 40
+    COMPARE_ZERO = 41
+    KEEP = 42
+    KEPT = 43
+    FETCH = 44
+    FETCHED = 45
     PEER_DISK_FAILED = 48
 
 
 FIRST_DATA_TYPE = FrameType.WRITE
+
+SINCE_VERSION = dict.fromkeys(
+    (FrameType.COMPARE_ZERO, FrameType.KEEP, FrameType.KEPT, FrameType.FETCH, FrameType.FETCHED), 2
+)
+"""Types that did not exist in version 1."""
 
 _TYPES = {int(t): t for t in FrameType}
 
@@ -97,6 +108,11 @@ _MAX_LENGTH = {
     FrameType.DIFFER: MAX_DATA_BYTES,
     FrameType.COPY_FLUSH: 0,
     FrameType.COPY_FLUSHED: 0,
+    FrameType.COMPARE_ZERO: 16,
+    FrameType.KEEP: 16,
+    FrameType.KEPT: MAX_REASON_BYTES,
+    FrameType.FETCH: 16,
+    FrameType.FETCHED: 8 + MAX_DATA_BYTES,
     FrameType.PEER_DISK_FAILED: MAX_REASON_BYTES,
 }
 
@@ -110,6 +126,10 @@ _MIN_LENGTH = {
     FrameType.COPY_ZERO: 16,
     FrameType.DIGESTS: 8 + DIGEST_BYTES,
     FrameType.DIFFER: 1,
+    FrameType.COMPARE_ZERO: 16,
+    FrameType.KEEP: 16,
+    FrameType.FETCH: 16,
+    FrameType.FETCHED: 9,
 }
 
 _FLAGS = {FrameType.KEEPALIVE: _HAS_ECHO | _HAS_SESSION, FrameType.CLOSE: _REFUSED}
@@ -212,6 +232,8 @@ def encode(envelope: Envelope, frame: DataFrame) -> list[Buffer]:
         if len(frame.digests) % DIGEST_BYTES:
             raise ValueError("digests have 16 bytes each")
         return _encode_bulk(envelope, FrameType.DIGESTS, frame.op, frame.offset_bytes, frame.digests)
+    if isinstance(frame, core.Fetched):
+        return _encode_bulk(envelope, FrameType.FETCHED, frame.op, frame.offset_bytes, frame.data)
     kind, number, payload = _small(frame)
     return [pack(envelope, kind, payload, number)]
 
@@ -261,6 +283,14 @@ def _small(frame: DataFrame) -> tuple[FrameType, int, bytes]:
             return FrameType.MARKS, page, bits
         case core.MarksEnd():
             return FrameType.MARKS_END, 0, b""
+        case core.CompareZero(op, offset_bytes, length_bytes):
+            return FrameType.COMPARE_ZERO, op, _pack_range(offset_bytes, length_bytes)
+        case core.Keep(op, offset_bytes, length_bytes):
+            return FrameType.KEEP, op, _pack_range(offset_bytes, length_bytes)
+        case core.Kept(op, reason):
+            return FrameType.KEPT, op, _text(reason, MAX_REASON_BYTES)
+        case core.Fetch(op, offset_bytes, length_bytes):
+            return FrameType.FETCH, op, _pack_range(offset_bytes, length_bytes)
         case core.PeerDiskFailed(reason):
             return FrameType.PEER_DISK_FAILED, 0, _text(reason, MAX_REASON_BYTES)
     raise ValueError(f"{type(frame).__name__} is no data frame that this version can send")
@@ -395,6 +425,16 @@ def _decode_rare(kind: FrameType, number: int, payload: memoryview) -> DataFrame
             return core.Marks(number, bytes(payload))
         case FrameType.MARKS_END:
             return core.MarksEnd()
+        case FrameType.COMPARE_ZERO:
+            return core.CompareZero(number, *_unpack_range(payload))
+        case FrameType.KEEP:
+            return core.Keep(number, *_unpack_range(payload))
+        case FrameType.KEPT:
+            return core.Kept(number, decode_text(payload))
+        case FrameType.FETCH:
+            return core.Fetch(number, *_unpack_range(payload))
+        case FrameType.FETCHED:
+            return core.Fetched(number, _bulk_offset(payload), payload[8:])
         case FrameType.PEER_DISK_FAILED:
             return core.PeerDiskFailed(decode_text(payload))
     raise ProtocolError(f"a {kind.name} frame where data was expected")

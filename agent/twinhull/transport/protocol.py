@@ -268,6 +268,8 @@ class StreamProtocol:
         if header.module != self._tag:
             raise self._fail("a frame of another module")
         outside = header.type < frames.FIRST_DATA_TYPE
+        if frames.SINCE_VERSION.get(header.type, 1) > self.version:
+            raise self._fail(f"a {header.type.name} frame, which version {self.version} does not have")
         if header.version != self.version:
             raise self._fail(f"a frame of version {header.version}, agreed was {self.version}")
         if outside != (header.session == frames.NO_TAG) or outside != (header.generation == frames.NO_TAG):
@@ -348,6 +350,6 @@ class StreamProtocol:
 
 def copy_of(frame: DataFrame) -> DataFrame:
     """The frame with its own copy of its data, for whoever keeps it longer than the buffer lives."""
-    if isinstance(frame, core.Write | core.Copy) and not isinstance(frame.data, bytes):
+    if isinstance(frame, core.Write | core.Copy | core.Fetched) and not isinstance(frame.data, bytes):
         return frame._replace(data=bytes(frame.data))
     return frame

@@ -1,7 +1,7 @@
 """Performs the mirror's disk effects on a volume, without ever making the loop wait for a disk that hangs.
 
 Writes run in order in the loop's own thread (see `loop`); while one of them is stuck, later ones queue. Flushes, the
-log and reads that miss the cache have lanes of their own.
+log, reads that miss the cache, digests, and what a repair overwrites have lanes of their own.
 """
 
 from __future__ import annotations
@@ -11,10 +11,19 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol, cast
 
-from twinhull.core.effects import LocalDiscard, LocalFlush, LocalWrite, ReadLocal, SyncLog
+from twinhull.core.effects import (
+    DigestLocal,
+    KeepOld,
+    LocalDiscard,
+    LocalFlush,
+    LocalWrite,
+    ReadLocal,
+    SyncLog,
+)
 from twinhull.core.frames import MAX_DATA_BYTES
+from twinhull.core.mirror_digests import digests_of
 from twinhull.core.record import Record
-from twinhull.errors import DiskError, DiskFullError
+from twinhull.errors import DiskError, DiskFullError, StorageError
 
 from .lanes import Lane, Outcome, outcome_of
 from .loop import Loop
@@ -42,7 +51,15 @@ class Answers(Protocol):
     def local_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
     def flush_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
     def read_done(self, ticket: int, data: bytes | None, error: str | None, now_s: float) -> None: ...
+    def digest_done(self, ticket: int, digests: bytes | None, error: str | None, now_s: float) -> None: ...
+    def keep_done(self, ticket: int, error: str | None, now_s: float) -> None: ...
     def log_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None: ...
+
+
+class Keeper(Protocol):
+    """Where content goes that a repair overwrites."""
+
+    def keep(self, offset_bytes: int, data: bytes) -> None: ...
 
 
 def judged(outcome: Outcome[object]) -> tuple[str | None, bool]:
@@ -64,18 +81,24 @@ class Disk:
     Args:
         loop: whose thread makes the writes; `perform` is called from its pump only.
         clock: for the answers, seconds.
+        keeper: takes what a repair overwrites.
     """
 
-    def __init__(self, loop: Loop, volume: Volume, answers: Answers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, loop: Loop, volume: Volume, answers: Answers, clock: Callable[[], float], keeper: Keeper
+    ) -> None:
         self._loop = loop
         self._volume = volume
         self._answers = answers
         self._clock = clock
+        self._keeper = keeper
         self._busy = False
         self._waiting: deque[Callable[[], None]] = deque()
         self._log_lane = Lane(loop, "log")
         self._flush_lane = Lane(loop, "flush")
         self._read_lane = Lane(loop, "read", threads=2)
+        self._digest_lane = Lane(loop, "digest", threads=2)
+        self._keep_lane = Lane(loop, "keep")
 
     @property
     def waiting(self) -> bool:
@@ -86,7 +109,9 @@ class Disk:
         """A lane for other work of the worker that may wait."""
         return Lane(self._loop, name)
 
-    def perform(self, effect: LocalWrite | LocalDiscard | LocalFlush | ReadLocal | SyncLog) -> None:
+    def perform(
+        self, effect: LocalWrite | LocalDiscard | LocalFlush | ReadLocal | DigestLocal | KeepOld | SyncLog
+    ) -> None:
         """Do what the effect asks; its answer goes to the mirror, now or later."""
         if isinstance(effect, LocalWrite):
             self._in_order(partial(self._write, effect))
@@ -96,6 +121,10 @@ class Disk:
             self._in_order(partial(self._flush, effect))
         elif isinstance(effect, LocalDiscard):
             self._in_order(partial(self._discard, effect))
+        elif isinstance(effect, DigestLocal):
+            self._digest(effect)
+        elif isinstance(effect, KeepOld):
+            self._keep(effect)
         else:
             self._sync_log(effect)
 
@@ -112,7 +141,13 @@ class Disk:
 
     def close(self) -> None:
         """End the lanes once they have done what they were given."""
-        for lane in (self._log_lane, self._flush_lane, self._read_lane):
+        for lane in (
+            self._log_lane,
+            self._flush_lane,
+            self._read_lane,
+            self._digest_lane,
+            self._keep_lane,
+        ):
             lane.close()
 
     def _in_order(self, call: Callable[[], None]) -> None:
@@ -171,6 +206,32 @@ class Disk:
             lambda: self._read_or_hole(offset, length) if hole_ok else self._volume.read(offset, length),
             lambda outcome: self._read_answered(ticket, outcome),
         )
+
+    def _digest(self, effect: DigestLocal) -> None:
+        def digest() -> bytes | None:
+            data = self._read_or_hole(effect.offset_bytes, effect.length_bytes)
+            return digests_of(data) if data is not None else None
+
+        def done(outcome: Outcome[bytes | None]) -> None:
+            error, _ = judged(outcome)
+            digests = None if error else outcome.value()
+            self._answers.digest_done(effect.ticket, digests, error, self._clock())
+
+        self._digest_lane.submit(digest, done)
+
+    def _keep(self, effect: KeepOld) -> None:
+        def keep() -> None:
+            self._keeper.keep(
+                effect.offset_bytes, self._volume.read(effect.offset_bytes, effect.length_bytes)
+            )
+
+        def done(outcome: Outcome[None]) -> None:
+            error = outcome.error
+            if error is not None and not isinstance(error, StorageError):
+                raise error
+            self._answers.keep_done(effect.ticket, str(error) if error else None, self._clock())
+
+        self._keep_lane.submit(keep, done)
 
     def _read_or_hole(self, offset: int, length: int) -> bytes | None:
         data = self._volume.next_data(offset)

@@ -18,14 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from twinhull.clock import boot_clock_s
+
 Callback = Callable[[], None]
 
 log = logging.getLogger(__name__)
-
-
-def boot_clock_s() -> float:
-    """Seconds of a monotonic clock that counts suspend (CLOCK_BOOTTIME; where there is none, the monotonic one)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class _DeposedError(BaseException):

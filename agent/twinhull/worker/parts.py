@@ -15,6 +15,7 @@ from twinhull.attach.base import Attacher
 from twinhull.attach.linux import LinuxAttacher
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
+from twinhull.clock import boot_clock_s
 from twinhull.config import (
     ClusterConfig,
     LibvirtConfig,
@@ -32,17 +33,19 @@ from twinhull.resources.base import Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
 from twinhull.resources.libvirt_protect import VmMover
+from twinhull.resources.run import run_command
 from twinhull.resources.scripts import ScriptSettings, ScriptsResource
+from twinhull.storage.kept import Keeper
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.preflight import require_fit
 from twinhull.storage.volume import Volume
 from twinhull.transport import tls
 
 from .host import HostParts
-from .loop import boot_clock_s
 from .moves import Moves
 from .peer import Path as NetworkPath
 from .peer import StreamSettings
+from .verify import VerifyParts, name_files
 from .worker import Parts
 
 LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
@@ -64,6 +67,11 @@ def volume_directory(node: NodeConfig, module: str) -> Path:
 def moves_directory(node: NodeConfig, module: str) -> Path:
     """Where the journals of the VM's moves into the folder and out of it lie."""
     return node.data_dir / "moves" / module
+
+
+def rescue_directory(node: NodeConfig, module: str) -> Path:
+    """Where content lies that was overwritten and kept."""
+    return node.data_dir / "rescue" / module
 
 
 def export_directory(node: NodeConfig, module: str) -> Path:
@@ -285,6 +293,15 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             tls.reload(context, node.pki_dir)
 
     audit = logs.AuditLog(node.log_dir, node.node)
+    keeper = Keeper(
+        rescue_directory(node, name),
+        lambda: {
+            "module": name,
+            "node": node.node,
+            "why": "overwritten by a repair of twinhull verify",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
 
     def space() -> Mapping[str, Any]:
         seen = volume.space()
@@ -318,4 +335,9 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         renew=renew,
         log=log,
         audit=lambda sentence: audit.write("operator", sentence, name),
+        keeper=keeper,
+        verify=VerifyParts(
+            node.data_dir / "verify" / f"{name}.json",
+            lambda ranges: name_files(Path(module.folder), ranges, run=run_command, launcher=LAUNCHER),
+        ),
     )

@@ -132,6 +132,12 @@ class PeerStream:
         """The network that carries the stream now."""
         return self._live.network if self._live is not None else None
 
+    @property
+    def version(self) -> int | None:
+        """The protocol version that both agreed on; None without a connection."""
+        live = self._live
+        return live.protocol.version if live is not None and live.protocol is not None else None
+
     # ---- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:

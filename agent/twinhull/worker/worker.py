@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
+from twinhull import __version__
+from twinhull.clock import boot_clock_s
 from twinhull.core import actions, effects, events
 from twinhull.core.frames import DataFrame
 from twinhull.core.identity import ID_BYTES, Id
@@ -23,15 +25,17 @@ from twinhull.core.messages import MessageError, decode, encode
 from twinhull.core.mirror import Mirror, MirrorProtocolError
 from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
+from twinhull.core.verify import PERSON_ENDED
 from twinhull.errors import TwinhullError
 
 from .commands import Commands
-from .disk import Disk, Volume
+from .disk import Disk, Keeper, Volume
 from .host import Host, HostParts
 from .lanes import Outcome
 from .link import AgentLink
-from .loop import Loop, boot_clock_s
+from .loop import Loop
 from .peer import PeerStream, StreamSettings
+from .verify import Verification, VerifyParts
 
 Log = logging.LoggerAdapter[logging.Logger]
 
@@ -44,6 +48,8 @@ VIEW_INTERVAL_S = 0.5
 SPACE_INTERVAL_S = 10.0
 MAX_COUNTER = (1 << 64) - 1
 MAX_STATE_CHARS = 20
+VERIFY_VERSION = 2
+"""From this version of the protocol on the other node knows all frames of a comparison."""
 
 
 class Checkers(Protocol):
@@ -94,6 +100,8 @@ class Parts:
     renew: Callable[[], None]
     log: Log
     audit: Callable[[str], None]
+    keeper: Keeper
+    verify: VerifyParts
 
 
 class Worker:
@@ -122,7 +130,7 @@ class Worker:
         self._heard = False
         self._last_view: dict[str, Any] = {}
         self.loop = Loop(self._pump, stall_s=max(0.05, parts.settings.timeout_s / 20), clock=clock)
-        self._disk = Disk(self.loop, parts.volume, parts.mirror, clock)
+        self._disk = Disk(self.loop, parts.volume, parts.mirror, clock, parts.keeper)
         self._host = Host(self.loop, parts.host, tell=self.event, on_requests=self._requested, log=parts.log)
         self._stream = PeerStream(self.loop, parts.stream, receiver=self, log=parts.log, clock=clock)
         self._link = AgentLink(self.loop, parts.link_path, self._agent_said, self._agent_changed)
@@ -136,6 +144,15 @@ class Worker:
         self._witness_lane = self._disk.side_lane("witness")
         self._space_lane = self._disk.side_lane("space")
         self._audit_lane = self._disk.side_lane("audit")
+        self._verification = Verification(
+            parts.verify,
+            parts.mirror,
+            view=lambda: self._machine.view(self._clock()),
+            extended=lambda: (self._stream.version or 0) >= VERIFY_VERSION,
+            lane=self._disk.side_lane("verify"),
+            log=parts.log,
+            clock=clock,
+        )
         self._perform_action = self._action_table()
 
     # ---- running ---------------------------------------------------------------------------------
@@ -246,6 +263,8 @@ class Worker:
             self._host.reply(effect.tag, effect.error, effect.data)
         elif isinstance(effect, effects.Tell):
             self.event(cast(events.Event, effect.event))
+        elif isinstance(effect, effects.VerifyEnded):
+            self._verification.ended(effect)
         elif not isinstance(effect, effects.SendFrame):
             self._disk.perform(effect)
 
@@ -455,6 +474,12 @@ class Worker:
             self.event(events.CheckersSuspended(suspended))
             self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
             return
+        if command in ("verify", "verify-end"):
+            begins = command == "verify"
+            reason = str(arguments.get("reason") or PERSON_ENDED)
+            answer = self._verification.begin(arguments) if begins else self._verification.end(reason)
+            self._answer(number, *answer)
+            return
         event = self._commands.take(number, command, arguments)
         if event is not None:
             self._events.append(_Order(number, command, arguments, event))
@@ -498,6 +523,8 @@ class Worker:
         view["marked_bytes"] = self._mirror.marked_bytes()
         view["checker_items"] = self._checkers.snapshot()
         view["network"] = self._stream.network
+        view["version"] = __version__
+        view["verify"] = self._verification.shown()
         moves = self._host.moves
         view["moving"] = moves.progress() if moves is not None else None
         view["move_failure"] = moves.failure if moves is not None else ""

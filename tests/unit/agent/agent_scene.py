@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.integration.transport.support import Cluster
 
+import twinhull
 from twinhull import config as configuration
 from twinhull.agent.agent import Agent
 from twinhull.agent.jobs import Job
@@ -93,6 +94,7 @@ def view(**facts: Any) -> dict[str, Any]:
         "allocated_bytes": 0,
         "disk_free_bytes": 0,
         "disk_total_bytes": 0,
+        "version": twinhull.__version__,
     }
     return {**shown, **facts}
 

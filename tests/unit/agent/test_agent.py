@@ -244,6 +244,14 @@ def test_a_renewed_certificate_is_handed_on(agent: Scene) -> None:
     assert agent.workers["VM1"].sent == [{"op": "reload_certificate"}]
 
 
+@pytest.mark.parametrize("name", ["ca.crt", "node.crt", "node.key"])
+def test_a_change_of_authority_certificate_or_key_is_noticed(agent: Scene, name: str) -> None:
+    before = agent.agent._certificate_ns()
+    assert before is not None
+    os.utime(agent.agent.node.pki_dir / name, ns=(before + 1, before + 1))
+    assert agent.agent._certificate_ns() == before + 1
+
+
 def test_looking_after_goes_on_whatever_fails(agent: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinhull.agent.agent.LOOK_AFTER_S", 0.001)
     looks = threading.Semaphore(0)
@@ -338,7 +346,7 @@ def test_messages_go_their_own_way_and_one_that_fails_holds_up_none(error: Excep
 
 
 def finished(jobs: Jobs, work: Callable[[Job], str]) -> Job:
-    job = jobs.start("a test", work)
+    job = jobs.start("a", "test", work)
     for thread in threading.enumerate():
         if thread.name == "job-a test":
             thread.join(PATIENCE_S)
@@ -355,7 +363,9 @@ def test_a_job_ends_with_its_sentence_or_its_error() -> None:
         return work
 
     assert finished(jobs, lambda _: "all is well").as_json()["sentence"] == "all is well"
-    assert finished(jobs, fail(UsageError("no."))).as_json()["exit_code"] == 2
+    refused = finished(jobs, fail(UsageError("no.", "Do it otherwise."))).as_json()
+    assert (refused["exit_code"], refused["sentence"], refused["remedy"]) == (2, "no.", "Do it otherwise.")
+    assert (refused["command"], refused["module"], refused["title"]) == ("a", "test", "a test")
     assert "No space" in finished(jobs, fail(OSError(28, "No space"))).as_json()["sentence"]
     assert "defect" in finished(jobs, fail(KeyError("x"))).as_json()["sentence"]
 
@@ -368,7 +378,7 @@ def test_a_job_shows_how_far_it_is() -> None:
         go_on.wait(PATIENCE_S)
         return "done"
 
-    job = jobs.start("a copy", work)
+    job = jobs.start("copy", "VM1", work)
     job.progress("copying", 1, 4)
     shown = jobs.get(job.id).as_json()
     assert shown["progress"]["text"] == "copying"
@@ -378,7 +388,7 @@ def test_a_job_shows_how_far_it_is() -> None:
 
 def test_jobs_that_run_are_never_forgotten() -> None:
     jobs, go_on = Jobs(), threading.Event()
-    first = jobs.start("long", lambda _: "x" if go_on.wait(PATIENCE_S) else "y")
+    first = jobs.start("long", "", lambda _: "x" if go_on.wait(PATIENCE_S) else "y")
     for _ in range(KEPT_JOBS + 5):
         finished(jobs, lambda _: "done")
     assert jobs.get(first.id) is first

@@ -198,9 +198,10 @@ def test_a_configuration_is_stored_on_the_peer_first_and_then_here(agent: Scene)
     agent.peer.answers["config_store"] = {}
     agent.cluster_file.chmod(0o640)
     text = cluster_text(agent.directory, "VM1", "VM2", "VM3")
-    changed = agent.call("config_apply", text=text)["changed"]
-    assert changed
-    assert agent.peer.calls == [("config_store", {"text": text})]
+    answer = agent.call("config_apply", text=text)
+    assert answer["changed"]
+    assert [change["path"] for change in answer["changes"]] == ["modules.VM3"]
+    assert agent.peer.calls[-1] == ("config_store", {"text": text})
     assert agent.cluster_file.read_text() == text
     assert agent.cluster_file.stat().st_mode & 0o777 == 0o640
     assert set(agent.agent.supervisors) == {"VM1", "VM2", "VM3"}
@@ -217,7 +218,18 @@ def test_a_dry_run_and_a_wrong_configuration_change_nothing(agent: Scene) -> Non
     with pytest.raises(ConfigError, match="cannot be made larger"):
         agent.call("config_apply", text=cluster_text(agent.directory, "VM1", "VM2", size="2 GiB"))
     assert agent.cluster_file.read_text() == before
-    assert agent.peer.calls == []
+    assert "config_store" not in [method for method, _ in agent.peer.calls]
+
+
+def test_a_peer_with_another_configuration_is_told_of_before_and_taken_along(agent: Scene) -> None:
+    text = agent.cluster_file.read_text()
+    agent.peer.answers |= {"status_local": {"config_digest": "another"}, "config_store": {}}
+    planned = agent.call("config_apply", text=text, dry_run=True)
+    assert (planned["changes"], planned["peer"], planned["peer_digest"]) == ([], "b", "another")
+    agent.call("config_apply", text=text)
+    assert agent.peer.calls[-1] == ("config_store", {"text": text})
+    agent.peer.answers["status_local"] = {"config_digest": agent.agent.cluster.digest()}
+    assert agent.call("config_apply", text=text, dry_run=True)["peer_digest"] == ""
 
 
 def test_the_size_of_a_volume_that_no_worker_speaks_for_is_kept_too(agent: Scene) -> None:
@@ -281,7 +293,7 @@ def test_a_changed_module_takes_effect_when_it_is_stopped(agent: Scene) -> None:
     assert old["VM1"].closed == [True]
     assert old["VM2"].closed == []
     agent.workers["VM2"].view = view()
-    agent.agent.renew_stopped_worker("VM2")
+    agent.agent.replacing.do_what_is_due()
     assert old["VM2"].closed == [True]
 
 
@@ -339,7 +351,9 @@ def test_a_snapshot_holds_configuration_logs_and_states_and_never_a_key(agent: S
     } <= set(names)
     assert texts["twinhull-snapshot/logs/agent.log"] == "before\n[a private key was here]\nafter\n"
     assert not any("PRIVATE KEY" in text or "c2VjcmV0" in text for text in texts.values())
-    assert Path(job.result).stat().st_mode & 0o777 == 0o600
+    assert job.archive is not None
+    assert job.archive.stat().st_mode & 0o777 == 0o600
+    assert job.as_json()["result"] == {"size_bytes": job.archive.stat().st_size, "anonymised": False}
 
 
 def test_an_anonymous_snapshot_names_nobody(agent: Scene) -> None:
@@ -355,7 +369,8 @@ def test_a_snapshot_that_is_gone_or_never_was_is_refused(agent: Scene) -> None:
     for offset in (-1, "0", [0]):
         with pytest.raises(UsageError, match="offset"):
             agent.call("snapshot_read", job=job.id, offset=offset)
-    Path(job.result).unlink()
+    assert job.archive is not None
+    job.archive.unlink()
     with pytest.raises(UsageError, match="is gone"):
         agent.call("snapshot_read", job=job.id)
     other = agent.job("command", module="VM1", command="restart")

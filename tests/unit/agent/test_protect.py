@@ -33,7 +33,7 @@ def refused(agent: Scene, sentence: str) -> None:
     """Protecting is refused, and nobody was asked to change anything."""
     job = agent.job("protect", module="VM1")
     assert not job.ok
-    assert sentence in job.sentence
+    assert sentence in f"{job.sentence} {job.remedy}"
     assert agent.workers["VM1"].sent == []
     assert agent.agent.wishes.get("VM1") is Wish.BOOT
     assert {name for name, _ in agent.peer.calls} <= {"status_local", "check_host"}

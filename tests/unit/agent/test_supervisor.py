@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.agent.agent_scene import view
 
+from twinhull.agent.status import module_status
 from twinhull.agent.supervisor import Launch, Supervisor, WorkerProcess
+from twinhull.agent.view import UNTOLD
+from twinhull.core.status import ModuleView
 from twinhull.errors import AgentDownError, TwinhullError
 
 PATIENCE_S = 30.0
@@ -49,7 +53,9 @@ while True:
                     message = json.loads(line)
                     if message["op"] == "end":
                         sys.exit(0)
-                    if "id" in message and message["op"] != "ignore":
+                    if message["op"] == "ignore":
+                        peer.sendall(json.dumps({"op": "heard"}).encode() + b"\\n")
+                    elif "id" in message:
                         answer = {"op": "answer", "id": message["id"], "ok": True, "sentence": "done"}
                         peer.sendall(json.dumps(answer).encode() + b"\\n")
     except OSError:
@@ -207,9 +213,30 @@ def test_whoever_waits_for_an_answer_is_told_at_once_when_the_worker_is_lost(sce
             errors.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
-    until(lambda: bool(scene.supervisor._answers), scene)
+    scene.wait_for("heard")
     os.kill(pid_of(scene.supervisor), signal.SIGKILL)
     assert "lost before it answered" in str(errors.get(timeout=PATIENCE_S))
+
+
+def test_a_view_of_another_version_is_completed_and_one_without_a_state_ends_the_talk(scene: Scene) -> None:
+    supervisor = scene.supervisor
+    supervisor._take({"op": "view", "view": {"state": "PRIM", "of_a_later_version": [1, 2]}})
+    assert supervisor.view is not None
+    assert (supervisor.view["state"], supervisor.view["version"], supervisor.view["fault"]) == (
+        "PRIM",
+        "",
+        "",
+    )
+    assert module_status(supervisor.view, {}, {})["state"] == "PRIM"
+    supervisor._take({"op": "of_a_later_version", "anything": None})
+    for nothing in ({}, {"state": None}, list[str]()):
+        with pytest.raises(ValueError, match="without a state"):
+            supervisor._take({"op": "view", "view": nothing})
+
+
+def test_what_is_filled_in_for_another_version_is_everything_that_a_worker_tells() -> None:
+    assert {field.name for field in dataclasses.fields(ModuleView)} < set(UNTOLD)
+    assert set(view()) <= set(UNTOLD)
 
 
 def test_a_worker_that_does_not_read_holds_up_nobody(scene: Scene) -> None:

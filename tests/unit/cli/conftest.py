@@ -35,10 +35,13 @@ class Console:
     out: str = ""
     err: str = ""
     targets: list[str] = field(default_factory=list)
+    stdin: str = ""
+    waited_s: float = 0.0
 
     def run(self, *argv: str) -> int:
-        """Run one command; its output is in `out` and `err`."""
+        """Run one command; its output is in `out` and `err`, how long it waited in `waited_s`."""
         out, err = io.StringIO(), io.StringIO()
+        self.waited_s = 0.0
         shell = Shell(
             out,
             err,
@@ -46,6 +49,9 @@ class Console:
             interactive=self.interactive,
             colour=self.colour,
             pause=self._pause,
+            clock=lambda: self.waited_s,
+            stdin=lambda: self.stdin,
+            secret=lambda: self.stdin,
             now=lambda: NOW,
             connect=self._connect,
         )
@@ -60,6 +66,7 @@ class Console:
 
     def _pause(self, seconds: float) -> None:
         self.pauses -= 1
+        self.waited_s += seconds
         if self.pauses < 0:
             raise KeyboardInterrupt
 

@@ -81,6 +81,7 @@ class FakeAgent:
         self.asked: list[tuple[str, Plain]] = []
         self.down: TwinhullError | None = None
         self.closed = 0
+        self.peer_digest = ""
 
     def methods(self) -> dict[str, Callable[[Any, Plain], Plain]]:
         """The table that a control server serves."""
@@ -145,9 +146,17 @@ class FakeAgent:
     def _config_apply(self, text: str, dry_run: bool, by: str) -> Plain:
         new = parse_cluster(text)
         change = check_change(self.config, new)
+        differs = "" if self.peer_digest in ("", new.digest()) else self.peer_digest
         if not dry_run:
             self.config = new
-        return change._asdict()
+            self.peer_digest = ""
+        return {
+            "changed": change.changed,
+            "changes": [difference._asdict() for difference in change.differences],
+            "peer": "b",
+            "peer_digest": differs,
+            "warnings": change.warnings,
+        }
 
     def _snapshot(self, anonymise: bool) -> Plain:
         return {"job": "17"}

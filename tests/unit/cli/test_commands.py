@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -74,9 +76,76 @@ def test_a_job_that_fails_says_why_and_has_an_exit_code(console: Console) -> Non
     assert (console.out, console.err) == ("", "Not done: The guest did not stop; it runs on.\n")
     console.agent.job_answers = [done("The VM is not defined.", ok=False, exit_code=7)]
     assert console.run("start", "VM1", "--json") == 7
-    assert json.loads(console.out) == {
-        "job": "17", "ok": False, "sentence": "The VM is not defined.", "exit_code": 7
-    }  # fmt: skip
+    told = json.loads(console.out)
+    assert (told["ok"], told["id"], told["state"], told["exit_code"]) == (False, "17", "failed", 7)
+    assert told["message"] == told["error"] == "The VM is not defined."
+
+
+def test_what_to_do_about_a_failure_is_said_beside_it(console: Console) -> None:
+    console.agent.job_answers = [done("The VM is not defined.", ok=False, exit_code=7, remedy="Define it.")]
+    assert console.run("start", "VM1") == 7
+    assert console.err == "Not done: The VM is not defined. Define it.\n"
+    assert console.run("start", "VM1", "--json") == 7
+    assert json.loads(console.out)["remedy"] == "Define it."
+
+
+JOB_KEYS = [
+    "ok", "id", "command", "module", "state", "progress", "message", "remedy", "exit_code", "result"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "state", "code"),
+    [
+        (under_way("copying", done_bytes=1, total_bytes=4), True, "running", 0),
+        (done("It runs.", result={"differences": 0}), True, "done", 0),
+        (done("No.", ok=False, exit_code=6), False, "failed", 6),
+    ],
+)
+def test_a_job_has_one_form_of_json_however_it_is_asked_for(
+    console: Console, answer: dict[str, object], ok: bool, state: str, code: int
+) -> None:
+    console.agent.job_answers = [{**answer, "command": "swap", "module": "VM1"}]
+    assert console.run("job", "17", "--no-wait", "--json") == 0
+    told = json.loads(console.out)
+    assert [key for key in told if key != "error"] == JOB_KEYS
+    assert (told["ok"], told["state"], told["exit_code"]) == (ok, state, code)
+    assert (told["id"], told["command"], told["module"]) == ("17", "swap", "VM1")
+    assert told["result"] == answer.get("result")
+    assert told["progress"] == (answer["progress"] or {})
+    assert console.run("swap", "VM1", "--no-wait", "--json") == 0
+    assert list(json.loads(console.out)) == JOB_KEYS
+    if state != "running":
+        assert console.run("swap", "VM1", "--json") == code
+        assert json.loads(console.out) == told
+
+
+def test_waiting_ends_with_its_time_and_the_work_goes_on(console: Console) -> None:
+    console.agent.job_answers = [under_way("handing over")]
+    assert console.run("swap", "VM1", "--timeout", "3") == 1
+    assert console.err == (
+        "Not done within 3 s (handing over); job 17 goes on in the agent. Wait again with: twinhull job 17\n"
+    )
+    assert console.waited_s == 3
+    assert console.run("job", "17", "--timeout", "1", "--json") == 1
+    told = json.loads(console.out)
+    assert (told["ok"], told["state"], told["exit_code"]) == (False, "running", 1)
+    assert told["progress"] == {"text": "handing over"}
+    assert console.run("swap", "VM1", "--timeout", "0", "--no-wait") == 2
+    assert console.run("swap", "VM1", "--timeout", "soon") == 2
+
+
+def test_an_agent_that_stays_away_does_not_stretch_the_waiting(console: Console) -> None:
+    console.agent.job_answers = [AgentDownError("Nobody there.")]
+    assert console.run("swap", "VM1", "--timeout", "2") == 1
+    assert "goes on in the agent" in console.err
+    assert console.waited_s == 2
+
+
+def test_work_that_ends_in_time_is_not_called_late(console: Console) -> None:
+    console.agent.job_answers = [under_way(), done("It runs.")]
+    assert console.run("swap", "VM1", "--timeout", "1 min") == 0
+    assert console.out == "It runs.\n"
 
 
 def test_a_person_sees_progress(console: Console) -> None:
@@ -197,7 +266,8 @@ def test_an_agent_that_is_down_is_said_with_what_to_do(console: Console) -> None
     assert console.err == f"twinhull: No agent answers on node a.\n{remedy}\n"
     assert console.run("status", "--json") == 9
     assert json.loads(console.out) == {
-        "ok": False, "error": "No agent answers on node a.", "remedy": remedy, "exit_code": 9
+        "ok": False, "error": "No agent answers on node a.", "message": "No agent answers on node a.",
+        "remedy": remedy, "exit_code": 9,
     }  # fmt: skip
 
 
@@ -259,7 +329,7 @@ def test_every_command_has_help_with_examples_that_parse(
     examples = [row.strip() for row in text[text.index("examples:") :].splitlines()[1:]]
     assert examples
     for example in examples:
-        words = example.replace("'", "").replace("2 h", "2h").split("&&")[0].split(">")[0].split()
+        words = shlex.split(re.split("&&|[<>]", example)[0])
         assert build_parser().parse_args(words[1:]).run
 
 

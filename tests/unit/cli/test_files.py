@@ -73,6 +73,38 @@ def test_config_apply_shows_and_applies(console: Console, tmp_path: Path) -> Non
     assert console.out.startswith("Nothing changes")
 
 
+def test_config_apply_takes_standard_input_and_tells_each_change_as_json(console: Console) -> None:
+    console.stdin = EXAMPLE.read_text().replace("delay: 0", "delay: 9").replace("    preferred: a\n", "", 1)
+    assert console.run("config", "apply", "-", "--json", "--dry-run") == 0
+    planned = json.loads(console.out)
+    assert (planned["ok"], planned["changed"], planned["applied"]) == (True, True, False)
+    assert planned["changes"] == [
+        {"path": "modules.VM1.preferred", "before": "a", "after": None},
+        {"path": "modules.VM1.boot.delay", "before": 0, "after": 9},
+    ]
+    assert console.run("config", "apply", "-", "--json") == 0
+    done = json.loads(console.out)
+    assert (done["changes"], done["applied"], done["message"]) == (planned["changes"], True, "Applied.")
+    assert console.run("config", "apply", "-", "--json") == 0
+    again = json.loads(console.out)
+    assert (again["changed"], again["changes"], again["applied"]) == (False, [], False)
+    console.stdin = "cluster: ["
+    assert console.run("config", "apply", "-", "--json") == 3
+    assert "standard input:" in json.loads(console.out)["error"]
+
+
+def test_config_apply_reaches_a_node_that_was_away_when_the_file_was_applied_first(console: Console) -> None:
+    console.stdin = EXAMPLE.read_text()
+    console.agent.peer_digest = "0123"
+    assert console.run("config", "apply", "-", "--dry-run", "--json") == 0
+    (change,) = json.loads(console.out)["changes"]
+    assert (change["path"], change["before"]) == ("configuration of b", "0123")
+    assert console.run("config", "apply", "-") == 0
+    assert console.out == "b has another configuration and takes this one\nApplied.\n"
+    assert console.run("config", "apply", "-") == 0
+    assert console.out.startswith("Nothing changes")
+
+
 def test_config_apply_refuses_what_is_wrong_before_the_agent_sees_it(
     console: Console, tmp_path: Path
 ) -> None:

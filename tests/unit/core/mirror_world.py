@@ -15,6 +15,7 @@ from twinhull.core import effects as fx
 from twinhull.core import events, frames
 from twinhull.core.marks import BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES, PagedBitmap
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.core.mirror_digests import digests_of
 from twinhull.core.requests import Op
 
 SECTOR = 512
@@ -150,6 +151,7 @@ class Node:
         self.disk = Disk()
         self.uptodate = True
         self.up = True
+        self.kept: list[tuple[int, bytes]] = []
         self.start_process()
 
     def start_process(self) -> None:
@@ -159,7 +161,8 @@ class Node:
         )
         self.data: deque[fx.LocalWrite | fx.LocalDiscard | fx.LocalFlush] = deque()
         self.log: deque[fx.SyncLog] = deque()
-        self.reads: list[fx.ReadLocal] = []
+        self.reads: list[fx.ReadLocal | fx.DigestLocal | fx.KeepOld] = []
+        self.verified: deque[fx.VerifyEnded] = deque()
         self.sent: deque[frames.DataFrame] = deque()
         self.told: deque[object] = deque()
         self.answers: deque[fx.Complete] = deque()
@@ -174,8 +177,10 @@ class Node:
                     self.data.append(effect)
                 case fx.SyncLog():
                     self.log.append(effect)
-                case fx.ReadLocal():
+                case fx.ReadLocal() | fx.DigestLocal() | fx.KeepOld():
                     self.reads.append(effect)
+                case fx.VerifyEnded():
+                    self.verified.append(effect)
                 case fx.Tell(event):
                     self.told.append(event)
                 case fx.Complete():
@@ -207,12 +212,19 @@ class Node:
         effect = self.reads.pop(index)
         end = effect.offset_bytes + effect.length_bytes
         data: bytes | None = bytes(self.disk.volatile[effect.offset_bytes : end])
-        if effect.hole_ok and data is not None:
+        if isinstance(effect, fx.KeepOld):
+            self.kept.append((effect.offset_bytes, bytes(self.disk.volatile[effect.offset_bytes : end])))
+            self.mirror.keep_done(effect.ticket, None, now_s)
+            return effect.offset_bytes, data
+        if (isinstance(effect, fx.DigestLocal) or effect.hole_ok) and data is not None:
             if data.count(0) == len(data):
                 data = None
             elif effect.length_bytes > frames.MAX_DATA_BYTES:
                 data = b""
-        self.mirror.read_done(effect.ticket, data, None, now_s)
+        if isinstance(effect, fx.DigestLocal):
+            self.mirror.digest_done(effect.ticket, None if data is None else digests_of(data), None, now_s)
+        else:
+            self.mirror.read_done(effect.ticket, data, None, now_s)
         return effect.offset_bytes, data
 
     def marks(self) -> set[int]:
@@ -228,7 +240,7 @@ class Node:
 
 def stable(frame: frames.DataFrame) -> frames.DataFrame:
     """The frame as it travels: its bytes do not change any more."""
-    if isinstance(frame, frames.Write | frames.Copy):
+    if isinstance(frame, frames.Write | frames.Copy | frames.Fetched):
         return frame._replace(data=bytes(frame.data))
     return frame
 

@@ -41,6 +41,7 @@ from twinhull.core.marks import (
     PagedBitmap,
 )
 from twinhull.core.mirror import Mirror, MirrorProtocolError, Progress, ResyncSettings
+from twinhull.core.mirror_digests import digests_of
 from twinhull.core.mirror_rate import Pace, Rate
 
 MIB = 1024 * KIB
@@ -427,9 +428,9 @@ def test_the_second_answers_which_blocks_differ() -> None:
     bench = Bench().second()
     digests = b"".join(hashlib.blake2b(block(n), digest_size=16).digest() for n in (1, 2, 3))
     bench.frame(Digests(4, BLOCK_BYTES, digests))
-    (read,) = bench.asked(fx.ReadLocal)
-    assert (read.offset_bytes, read.length_bytes, read.hole_ok) == (BLOCK_BYTES, 3 * BLOCK_BYTES, True)
-    bench.mirror.read_done(read.ticket, block(1) + block(9) + block(3), None, bench.now_s)
+    (read,) = bench.asked(fx.DigestLocal)
+    assert (read.offset_bytes, read.length_bytes) == (BLOCK_BYTES, 3 * BLOCK_BYTES)
+    bench.mirror.digest_done(read.ticket, digests_of(block(1) + block(9) + block(3)), None, bench.now_s)
     assert bench.frames(Differ) == [Differ(4, b"\x00\x01\x00")]
 
 
@@ -437,7 +438,7 @@ def test_a_hole_is_compared_as_zeros() -> None:
     bench = Bench().second()
     digests = b"".join(hashlib.blake2b(block(n), digest_size=16).digest() for n in (0, 1))
     bench.frame(Digests(4, 0, digests))
-    bench.mirror.read_done(bench.asked(fx.ReadLocal)[0].ticket, None, None, bench.now_s)
+    bench.mirror.digest_done(bench.asked(fx.DigestLocal)[0].ticket, None, None, bench.now_s)
     assert bench.frames(Differ) == [Differ(4, b"\x00\x01")]
 
 
@@ -496,9 +497,9 @@ def test_a_second_whose_disk_fails_tells_both_and_confirms_nothing_more(what: st
             bench.answer(bench.asked(fx.LocalFlush)[0], "bad sector")
         case "compare":
             bench.frame(Digests(1, 0, bytes(16)))
-            read = bench.asked(fx.ReadLocal)[0]
-            bench.open.remove(read)
-            bench.mirror.read_done(read.ticket, None, "bad sector", bench.now_s)
+            digest = bench.asked(fx.DigestLocal)[0]
+            bench.open.remove(digest)
+            bench.mirror.digest_done(digest.ticket, None, "bad sector", bench.now_s)
         case _:
             bench.frame(Write(1, EXTENT_BYTES, DATA))
             bench.answer(bench.asked(fx.SyncLog)[0], "bad sector")
@@ -517,11 +518,11 @@ def test_a_second_whose_disk_fails_tells_both_and_confirms_nothing_more(what: st
 def test_answers_of_the_disk_from_a_lost_session_confirm_nothing() -> None:
     bench = Bench().second()
     bench.frame(Copy(1, 0, block(1)), Digests(2, 0, bytes(16)))
-    read = bench.asked(fx.ReadLocal)[0]
+    digest = bench.asked(fx.DigestLocal)[0]
     bench.mirror.end_session(bench.now_s)
     bench.second()
     bench.run()
-    bench.mirror.read_done(read.ticket, None, None, bench.now_s)
+    bench.mirror.digest_done(digest.ticket, None, None, bench.now_s)
     assert bench.frames(CopyAck) == []
     assert bench.frames(Differ) == []
 

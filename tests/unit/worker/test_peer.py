@@ -13,6 +13,7 @@ import pytest
 from tests.integration.transport.support import Cluster
 from tests.unit.worker.worker_scene import LOG, PATIENCE_S
 
+from twinhull.clock import boot_clock_s
 from twinhull.core import events, frames
 from twinhull.core.frames import DataFrame
 from twinhull.core.identity import Generation, Id
@@ -20,7 +21,7 @@ from twinhull.core.messages import Leave, encode
 from twinhull.core.mirror import MirrorProtocolError
 from twinhull.core.pulse import HeartbeatOut
 from twinhull.transport.protocol import StreamProtocol
-from twinhull.worker.loop import Loop, boot_clock_s
+from twinhull.worker.loop import Loop
 from twinhull.worker.peer import Path, PeerStream, StreamSettings
 
 SESSION = Id(b"session-session-")

@@ -18,17 +18,19 @@ from tests.fakes.export import FakeExport
 from tests.fakes.resource import FakeResource
 from tests.integration.transport.support import Cluster
 
+from twinhull.clock import boot_clock_s
 from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.core.settings import ModuleSettings
+from twinhull.storage.kept import Keeper
 from twinhull.storage.volume import METADATA_FILE, Volume
 from twinhull.worker.host import HostParts
 from twinhull.worker.link import LineBuffer
-from twinhull.worker.loop import boot_clock_s
 from twinhull.worker.moves import Moves
 from twinhull.worker.peer import Path as NetworkPath
 from twinhull.worker.peer import StreamSettings
+from twinhull.worker.verify import VerifyParts
 from twinhull.worker.worker import Parts, Worker
 
 MIB = 1 << 20
@@ -160,6 +162,7 @@ class Scene:
     def _parts(self, cluster: Cluster, moves: Moves | None) -> Parts:
         settings = ModuleSettings("VM1", "a", "b", timeout_s=1.0, write_timeout_s=1.0, witness_timeout_s=1.0)
         directory = self.disk.directory()
+        directory_of_files = self.link_path.parent
         known = self.disk.directory().exists(METADATA_FILE)
         volume = (
             Volume.open(directory)
@@ -205,6 +208,8 @@ class Scene:
             renew=self._renew,
             log=LOG,
             audit=self.audited.append,
+            keeper=Keeper(directory_of_files / "rescue", dict),
+            verify=VerifyParts(directory_of_files / "verify" / "VM1.json", lambda ranges: ([], "")),
         )
 
     def _make_export(self) -> FakeExport:
