@@ -6,13 +6,11 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.made-from-lock
-COVERED := */twinhull/core/*,*/twinhull/storage/*
-SUITES := $(wildcard tests/unit tests/scenarios tests/simulation tests/integration tests/system)
-CHECKED := $(wildcard agent tests bench)
-PYTEST_ARGUMENTS ?=
+CHECKED := agent tests bench docs collections inventories
+STEPS ?=
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench lab lab-down clean machine
+.PHONY: help demo demo-fleet test lint bench lab lab-down clean machine
 
 help: ## explain the targets
 	@echo "Twinhull: two servers, one VM, no shared storage."
@@ -22,15 +20,12 @@ help: ## explain the targets
 demo: machine $(READY) ## show a real VM surviving the loss of its server, on this machine, in a few minutes (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: machine $(READY) ## everything that proves it: lint, unit, scenarios, integration and system tests, coverage (root)
-	@echo "== lint"
-	@$(MAKE) --no-print-directory lint
-	@echo "== tests: $(SUITES)"
-	@rm -f .coverage
+demo-fleet: machine $(READY) ## show the playbooks against four systemd hosts on this machine, install to swap, in ten minutes (root)
+	@$(PYTHON) -m tests.system.fleet.demo
+
+test: machine $(READY) ## everything that proves it: lint, unit to system tests, the collection, coverage (root)
 	@$(PYTHON) -m tests.lab clean
-	@$(PYTHON) -m pytest $(SUITES) -rs --no-fold-skipped --timeout=600 \
-	    --cov --cov-report= $(PYTEST_ARGUMENTS)
-	@$(PYTHON) -m coverage report --skip-covered --include='$(COVERED)' --fail-under=95
+	@$(PYTHON) -m tests.suites $(STEPS)
 
 lint: $(READY) ## ruff (rules and format) and mypy --strict
 	@$(VENV)/bin/ruff check $(CHECKED)
