@@ -63,7 +63,7 @@ def _agent_comes_up(machine: ModelMachine, host: HostState) -> str:
     version = installed_version(host, program)
     if version is None:
         return "The service did not respond to the start or control request in a timely fashion. (No module named twinhull)"
-    if version.endswith("broken"):
+    if package_text(host, program, "__init__.py").find("BROKEN") >= 0:
         return "The service did not respond to the start or control request in a timely fashion. (the agent ended)"
     try:
         node = twinhull_cli.node_of(host)
@@ -80,11 +80,13 @@ def _agent_comes_up(machine: ModelMachine, host: HostState) -> str:
     return ""
 
 
+def package_text(host: HostState, program: str, name: str) -> str:
+    """A file of the package beside a Python; empty when it is not there."""
+    entry = host.files.follow(paths.join(paths.parent(program), r"Lib\site-packages\twinhull", name))
+    return entry.content.decode() if entry is not None and entry.content is not None else ""
+
+
 def installed_version(host: HostState, program: str) -> str | None:
     """The version of the package beside a Python; None when it is not installed there."""
-    package = paths.join(paths.parent(program), r"Lib\site-packages\twinhull\__init__.py")
-    entry = host.files.follow(package)
-    if entry is None or entry.content is None:
-        return None
-    match = _VERSION.search(entry.content.decode())
-    return match[1] if match else "0"
+    match = _VERSION.search(package_text(host, program, "__init__.py"))
+    return match[1] if match else None

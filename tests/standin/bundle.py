@@ -18,13 +18,16 @@ DEPENDENCIES = {"cryptography": "50.0.2", "rpyc": "6.0.2"}
 MAIN = "sys.exit('a stand-in')\n"
 
 
-def make(directory: Path, version: str, platforms: tuple[str, ...] = ("windows",)) -> Path:
-    """Write `twinhull-bundle-VERSION.tar.gz`; a version that ends in `broken` has an agent that does not start.
+def make(
+    directory: Path, version: str, platforms: tuple[str, ...] = ("windows",), *, broken: bool = False
+) -> Path:
+    """Write `twinhull-bundle-VERSION.tar.gz`.
 
     Args:
         directory: where to.
         version: of the agent in it.
         platforms: those that it is for.
+        broken: its agent does not start.
     """
     files: dict[str, bytes] = {
         "pip/pip-25.0-py3-none-any.whl": _wheel("pip", "25.0", {"pip/__main__.py": MAIN}),
@@ -39,8 +42,7 @@ def make(directory: Path, version: str, platforms: tuple[str, ...] = ("windows",
             f"{name}-{number}-py3-none-any.whl": _wheel(name, number, {f"{name}/__init__.py": ""})
             for name, number in DEPENDENCIES.items()
         }
-        own = {"twinhull/__init__.py": f'"""Stand-in."""\n\n__version__ = "{version}"\n'}
-        wheels[f"twinhull-{version}-py3-none-any.whl"] = _wheel("twinhull", version, own)
+        wheels[f"twinhull-{version}-py3-none-any.whl"] = own_wheel(version, broken=broken)
         lines = [_requirement(name, content) for name, content in sorted(wheels.items())]
         files[f"requirements-{platform}.txt"] = "".join(lines).encode()
         files |= {f"wheels/{platform}/{name}": content for name, content in wheels.items()}
@@ -62,6 +64,12 @@ def make(directory: Path, version: str, platforms: tuple[str, ...] = ("windows",
     path = directory / f"twinhull-bundle-{version}.tar.gz"
     _write(path, f"twinhull-bundle-{version}", files)
     return path
+
+
+def own_wheel(version: str, *, broken: bool = False) -> bytes:
+    """The wheel of the agent in such a bundle, the same each time."""
+    text = f'"""Stand-in."""\n\n__version__ = "{version}"\n' + ("BROKEN = True\n" if broken else "")
+    return _wheel("twinhull", version, {"twinhull/__init__.py": text})
 
 
 def _write(path: Path, top: str, files: dict[str, bytes]) -> None:

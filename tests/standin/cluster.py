@@ -29,7 +29,7 @@ class Replica:
     """
 
     state: str = "STOP"
-    uptodate: bool = True
+    uptodate: bool = False
     generation: str = "-"
     suspended: bool = False
     looks_left: int = 0

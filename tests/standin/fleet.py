@@ -8,6 +8,7 @@ with Fleet(directory, tls=True) as fleet:
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 import json
 import os
@@ -26,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from . import agent_service
+from . import agent_service, bundle
 from .argspec import Documentation
 from .cluster import Cluster, Node
 from .endpoint import Endpoint
@@ -386,7 +387,9 @@ def install_by_hand(site: Site, version: str = "0.1.0", *, protected: bool = Tru
         files.write(rf"{ETC}\cluster.yml", yaml.safe_dump(plain, sort_keys=False).encode())
         for name in agent_service.KEYS:
             files.write(rf"{ETC}\pki\{name}", b"-----BEGIN CERTIFICATE-----\n")
-        program = rf'"{INSTALLATION}\current\python\python.exe" -m twinhull.agent.windows_service'
+        marker = {"version": version, "wheel_sha256": hashlib.sha256(bundle.own_wheel(version)).hexdigest()}
+        files.write(rf"{INSTALLATION}\versions\{version}\complete.json", json.dumps(marker).encode())
+        program = rf'"{target}\python.exe" -m twinhull.agent.windows_service'
         service = Service(
             "twinhull-agent", "Twinhull Agent", program, start_mode="auto", dependencies=("MSiSCSI",)
         )

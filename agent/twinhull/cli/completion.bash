@@ -5,7 +5,7 @@ _twinhull() {
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "$path ${COMP_WORDS[index]}" in
-            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
                 path="$path ${COMP_WORDS[index]}" ;;
         esac
     done
@@ -51,6 +51,10 @@ _twinhull() {
         " unprotect --target") words="@files" ;;
         " unprotect --yes") words="@modules" ;;
         " unprotect --timeout") words=" " ;;
+        " verify --node-config") words="@files" ;;
+        " verify --node") words=" " ;;
+        " verify --source") words=" " ;;
+        " verify --timeout") words=" " ;;
         " job --node-config") words="@files" ;;
         " job --node") words=" " ;;
         " job --timeout") words=" " ;;
@@ -113,7 +117,7 @@ _twinhull() {
     esac
     if [[ -z $words ]]; then
         case "$path" in
-            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect job logs snapshot config pki console agent worker exit-codes completion" ;;
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job logs snapshot config pki console agent worker exit-codes completion" ;;
             " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
             " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --yes" ;;
             " stop") words="-h --help --node-config --node --json @modules --no-wait --timeout --forced --yes" ;;
@@ -125,6 +129,7 @@ _twinhull() {
             " checker resume") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
             " protect") words="-h --help --node-config --node --json @modules --domain --stop-vm --yes --no-wait --timeout" ;;
             " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait --timeout" ;;
+            " verify") words="-h --help --node-config --node --json @modules --repair --source --abandon --no-wait --timeout" ;;
             " job") words="-h --help --node-config --node --json --no-wait --timeout" ;;
             " logs") words="-h --help --node-config --node --json @modules -f --follow -n --lines --since --level" ;;
             " snapshot") words="-h --help --node-config --node --json --anonymise -o --output --timeout" ;;

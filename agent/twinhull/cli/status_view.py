@@ -87,7 +87,7 @@ def difference_lines(result: object) -> list[str]:
         files = [printable(str(file)) for file in each.get("files") or []]
         where = ", ".join(files) or ("files not known" if each.get("files") is None else "in no file")
         lines.append(f"  at {each['offset_bytes']}: {size_text(each['length_bytes'])} ({where})")
-    more = len(ranges) - MAX_DIFFERENCES_SHOWN + int(result.get("ranges_left_out") or 0)
+    more = max(0, len(ranges) - MAX_DIFFERENCES_SHOWN) + int(result.get("ranges_left_out") or 0)
     if more > 0:
         lines.append(f"  and {more} more")
     if result.get("files_note"):

@@ -33,6 +33,7 @@ from .model import (
     ReturnConfig,
     ScriptsConfig,
     StopConfig,
+    VerifyConfig,
     WitnessConfig,
 )
 from .tree import InvalidConfigError, Problem, read_text
@@ -62,6 +63,7 @@ __all__ = [
     "ReturnConfig",
     "ScriptsConfig",
     "StopConfig",
+    "VerifyConfig",
     "Window",
     "WitnessConfig",
     "check_change",

@@ -27,7 +27,7 @@ from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
 from .mirror_second import Second
 from .mirror_types import Desk, Locks, MirrorProtocolError, Part, Pending, Progress, ResyncSettings
-from .mirror_verify import Repair, Verifier, VerifyReport, VerifySettings
+from .mirror_verify import APART, Repair, Verifier, VerifyReport, VerifySettings
 from .mirror_watch import Watch
 from .requests import Op
 
@@ -207,6 +207,7 @@ class Mirror:
     def open_alone(self, now_s: float | None = None) -> None:
         """Serve requests on this node alone; what the peer did not confirm is done when it is done here."""
         self._at(now_s)
+        self._verifier.end(APART)
         self._leave()
         self._set_part(Part.NONE)
         self._desk.failure_told = False
@@ -218,7 +219,7 @@ class Mirror:
     def hold(self, now_s: float | None = None) -> None:
         """Accept requests, issue and answer none, until `serve`, `open_alone` or a session opens them again."""
         self._at(now_s)
-        self._verifier.end("the module's writes are held")
+        self._verifier.pause()
         self._client.hold()
 
     def close_io(self, now_s: float | None = None) -> None:
@@ -259,6 +260,8 @@ class Mirror:
         continues = primary and resend and desk.plan_holds
         in_step = desk.in_step
         self._leave()
+        if not (primary and resend):
+            self._verifier.end(APART)
         self._ending = None
         desk.seq = 0
         if not primary:
@@ -418,7 +421,7 @@ class Mirror:
 
     def _leave(self) -> None:
         """Whatever belongs to the session that was is over."""
-        self._verifier.end("the connection to the other node ended")
+        self._verifier.pause()
         if self._desk.part is Part.PRIMARY:
             self._client.hold()
         self._second.end()

@@ -8,7 +8,8 @@ touches is equal on both nodes afterwards.
 A repair is an ordinary mirrored write, made under that same lock: marked durably before it reaches a disk, held and flushed
 by both nodes. So a crash in the middle leaves marks, and a resync heals it. The old content is kept durably before.
 
-The client goes first: while it is busy, one look at most is under way.
+The client goes first: while it is busy, one look at most is under way. A connection that breaks and is taken up again by
+the same two processes only interrupts it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ MAX_SUSPECTS = 256
 """With so many blocks to be looked at again, those come first."""
 MAX_HOLE_BLOCKS = 32_768
 HOLE_GROWTH = 8
+PATIENCE_S = 30.0
+"""For so long the nodes may be apart without ending a comparison."""
+APART = "the connection to the other node was lost"
 
 
 class VerifySettings(NamedTuple):
@@ -170,6 +174,8 @@ class Verifier:
         self._differing_blocks = 0
         self._repaired_bytes = 0
         self._not_kept = ""
+        self._unrepaired: set[int] = set()  # blocks that were found different and are being repaired
+        self._paused_s: float | None = None
         self._pace = Pace(self._settings.rate_limit_bytes_s)
         self._rate = Rate()
         self._rate.restart(self._desk.now_s, 0)
@@ -203,22 +209,34 @@ class Verifier:
         """End it where it is; nothing waits for it any more. Looks under way come to nothing."""
         if not self.running:
             return
+        self._put_back()
         report = self.report(self._desk.now_s)
         self.running = False
+        self._desk.effects.append(VerifyEnded(reason, report))
+        self._client().unblock()
+
+    def pause(self) -> None:
+        """The nodes are apart for a moment: what is under way comes to nothing and is looked at again afterwards."""
+        if self.running and self._paused_s is None:
+            self._paused_s = self._desk.now_s
+            self._put_back()
+            self._client().unblock()
+
+    def _put_back(self) -> None:
+        """Let go of everything: locks, looks, and repairs that were not issued, which would come too late."""
         self._client().drop_repairs()
         for look in self._looks.values():
             if look.locked:
                 self._locks.ranges.discard(look.range)
+                self._suspects.append(look.first)
+            else:
+                self._again.append((look.first, look.blocks))
         self._looks.clear()
-        self._client().unblock()
-        self._desk.effects.append(VerifyEnded(reason, report))
+        self._rechecking = self._waiting = 0
 
     def pump(self) -> None:
         """Begin as many looks as the limits allow; tell when all is done."""
-        if not self.running or self._client().io is not Io.OPEN:
-            return
-        if not self.possible:
-            self.end("the nodes are not in step any more")
+        if not self.running or not self._together():
             return
         while self._may_begin():
             if self._suspects and self._rechecking < self._settings.max_rechecks:
@@ -229,6 +247,16 @@ class Verifier:
                 break
         if not self._looks and not self._suspects and not self._again and self._next >= self._blocks:
             self.end("")
+
+    def _together(self) -> bool:
+        """Whether both nodes can be compared now; who was apart from the other for too long gives up."""
+        if self.possible and self._client().io is Io.OPEN:
+            self._paused_s = None
+            return True
+        self.pause()
+        if self._paused_s is not None and self._desk.now_s - self._paused_s >= PATIENCE_S:
+            self.end(APART)
+        return False
 
     def _may_begin(self) -> bool:
         settings = self._settings
@@ -374,13 +402,21 @@ class Verifier:
     # ---- what really differs -----------------------------------------------------------------------------
 
     def _decided(self, look: Look, *, differs: bool) -> None:
-        self._compared_blocks += 1
+        again = look.first in self._unrepaired  # it was being repaired when the nodes were apart for a moment
+        if not again:
+            self._compared_blocks += 1
         if not differs:
+            if again:
+                self._unrepaired.discard(look.first)
+                self._repaired_bytes += look.length_bytes
             self._release(look)
             return
-        self._differing_blocks += 1
-        if len(self._differing) < MAX_DIFFERENCES:
-            self._differing.append(look.first)
+        if not again:
+            self._differing_blocks += 1
+            if len(self._differing) < MAX_DIFFERENCES:
+                self._differing.append(look.first)
+        if self._repair is not Repair.NO:
+            self._unrepaired.add(look.first)
         if self._repair is Repair.NO or self._not_kept:
             self._release(look)
         elif self._repair is Repair.FROM_PRIMARY:
@@ -447,6 +483,7 @@ class Verifier:
         if self._looks.get(look.number) is not look:
             return
         if not error:
+            self._unrepaired.discard(look.first)
             self._repaired_bytes += look.length_bytes
         self._release(look)
 

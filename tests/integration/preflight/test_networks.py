@@ -12,7 +12,7 @@ from .pair import CLUSTER, REPOSITORY, Pair, gather, try_networks
 
 sys.path.insert(0, str(REPOSITORY / "collections"))
 
-from ansible_collections.twinhull.ha.plugins.filter.preflight import (
+from ansible_collections.twinhull.ha.plugins.filter.preflight import (  # type: ignore[import-untyped]
     preflight_judge,
     preflight_plan,
 )
@@ -75,14 +75,22 @@ def test_a_firewall_that_drops_is_told_apart_from_one_that_rejects(pair: Pair) -
     assert "10.91.2.12" in refused["remedy"]
 
 
-def test_a_cable_that_is_not_plugged_in_is_told_for_both_directions(pair: Pair) -> None:
+def test_a_cable_that_is_not_plugged_in_is_told_once_for_each_end(pair: Pair) -> None:
     pair.ip("b", "link", "set", "direct", "down")
-    findings = wrong(judged(pair))
-    assert ("error", "address.down", ["b"]) in [
-        (finding["level"], finding["code"], finding["nodes"]) for finding in findings
+    assert [(finding["level"], finding["code"], finding["nodes"]) for finding in wrong(judged(pair))] == [
+        ("error", "address.down", ["a"]),
+        ("error", "address.down", ["b"]),
     ]
-    ways = {tuple(finding["nodes"]) for finding in findings if finding["code"].startswith("network.")}
-    assert ways == {("a", "b"), ("b", "a")}
+
+
+def test_a_closed_nftables_firewall_is_what_the_role_will_open(pair: Pair) -> None:
+    pair.inside("b", "nft", "add table inet t")
+    pair.inside("b", "nft", "add chain inet t c { type filter hook input priority 0; policy drop; }")
+    pair.inside("b", "nft", "add rule inet t c ct state established accept")
+    findings = wrong(judged(pair))
+    assert {(finding["level"], finding["code"]) for finding in findings} == {("warning", "network.timeout")}
+    assert {tuple(finding["nodes"]) for finding in findings} == {("a", "b")}
+    assert "nftables is active on node b" in findings[0]["sentence"]
 
 
 def test_exchanged_addresses_are_told_by_address_and_not_as_a_dead_network(pair: Pair) -> None:
@@ -126,4 +134,5 @@ def test_a_port_that_another_program_holds_is_told_with_that_program(pair: Pair)
         ("error", "port.held", ["b"])
     ]
     assert "TCP port 7410 on 10.91.1.12 is held by" in findings[0]["sentence"]
-    assert str(holder["pid"]) in findings[0]["sentence"]
+    assert f"twinhull-probe (process {holder['pid']})" in findings[0]["sentence"]
+    assert "ends by itself" in findings[0]["remedy"]

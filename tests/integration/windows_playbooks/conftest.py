@@ -14,10 +14,3 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """An empty fleet behind HTTPS."""
     with Fleet(tmp_path / "fleet") as made:
         yield made
-
-
-@pytest.fixture
-def plain_fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """An empty fleet behind plain HTTP."""
-    with Fleet(tmp_path / "fleet", tls=False) as made:
-        yield made

@@ -87,7 +87,7 @@ class FakeAgent:
         """The table that a control server serves."""
         names = (
             "status", "command", "job", "danger", "logs", "config_show", "config_apply",
-            "protect", "unprotect", "snapshot", "snapshot_read",
+            "protect", "unprotect", "verify", "snapshot", "snapshot_read",
         )  # fmt: skip
         return {name: self._method(name) for name in names}
 
@@ -121,6 +121,9 @@ class FakeAgent:
         return self._command(module)
 
     def _unprotect(self, module: str, target: str | None, by: str) -> Plain:
+        return self._command(module)
+
+    def _verify(self, module: str, repair: bool, source: str | None, abandon: bool, by: str) -> Plain:
         return self._command(module)
 
     def _danger(self, module: str, command: str, **_facts: Any) -> Plain:

@@ -120,6 +120,38 @@ def test_a_job_has_one_form_of_json_however_it_is_asked_for(
         assert json.loads(console.out) == told
 
 
+def test_a_comparison_names_the_places_that_differ(console: Console) -> None:
+    ranges = [
+        {"offset_bytes": 65536, "length_bytes": 32768, "files": ["disk.qcow2"]},
+        {"offset_bytes": 1 << 30, "length_bytes": 65536, "files": []},
+        {"offset_bytes": 2 << 30, "length_bytes": 32768, "files": None},
+    ]
+    result = {"ranges": ranges, "ranges_left_out": 4, "files_note": "A note."}
+    console.agent.job_answers = [done("It differs.", ok=False, remedy="Repair it.", result=result)]
+    assert console.run("verify", "VM1") == 1
+    assert console.err == (
+        "Not done: It differs. Repair it.\n"
+        "  at 65536: 32 KiB (disk.qcow2)\n"
+        "  at 1073741824: 64 KiB (in no file)\n"
+        "  at 2147483648: 32 KiB (files not known)\n"
+        "  and 4 more\n"
+        "  A note.\n"
+    )
+    assert facts(console) == (
+        "verify", {"module": "VM1", "repair": False, "source": None, "abandon": False}
+    )  # fmt: skip
+    console.agent.job_answers = [done("Repaired.", result=result)]
+    assert console.run("verify", "VM1", "--repair", "--source", "b") == 0
+    assert console.out.startswith("Repaired.\n  at 65536")
+    assert console.run("verify", "VM1", "--json") == 0
+    assert json.loads(console.out)["result"] == result
+
+
+def test_a_source_is_for_a_repair(console: Console) -> None:
+    assert console.run("verify", "VM1", "--source", "b") == 2
+    assert console.agent.asked == []
+
+
 def test_waiting_ends_with_its_time_and_the_work_goes_on(console: Console) -> None:
     console.agent.job_answers = [under_way("handing over")]
     assert console.run("swap", "VM1", "--timeout", "3") == 1

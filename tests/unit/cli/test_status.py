@@ -40,6 +40,29 @@ def test_json_is_what_the_agent_said(console: Console) -> None:
     assert json.loads(console.out) == green_status()
 
 
+def test_a_worker_of_another_version_than_its_agent_is_shown() -> None:
+    assert "worker of version 0.0.9" in shown(worker_version="0.0.9")
+    assert "worker of version" not in shown(worker_version="0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("verify", "expected"),
+    [
+        (
+            {"running": {"done_bytes": 1 << 30, "total_bytes": 4 << 30, "rate_bytes_s": 100 << 20, "eta_s": 31,
+                         "differing_bytes": 65536}},
+            "verify: 25 %, 3 GiB of 4 GiB left, 100 MiB/s, 31 s to go, 64 KiB differ",
+        ),
+        (
+            {"running": None, "last": {"ended": "2026-11-22T02:14:00+01:00", "message": "Nothing differs."}},
+            "verified 2026-11-22 02:14:00: Nothing differs.",
+        ),
+    ],
+)  # fmt: skip
+def test_comparisons_are_shown(verify: dict[str, object], expected: str) -> None:
+    assert f"     {expected}\n" in shown(verify=verify)
+
+
 def shown(**differs: object) -> str:
     status = green_status()
     status["nodes"]["a"]["modules"]["VM1"] = module_side(**differs)

@@ -284,6 +284,11 @@ def test_a_short_configuration_gets_the_defaults() -> None:
         ),
         (
             "return: manual",
+            "verify: {repair: true}",
+            "19: 'modules.VM1.verify' needs to say when: write {window: \"Sun 02:00-04:00\", repair: true}",
+        ),
+        (
+            "return: manual",
             "return: window",
             "19: 'modules.VM1.return' needs to say when: write {window: \"Sun 02:00-04:00\"}",
         ),

@@ -15,6 +15,7 @@ from twinhull.config import (
     to_yaml,
     warnings,
 )
+from twinhull.config.model import VerifyConfig, canonical
 from twinhull.core.record import WitnessKind
 from twinhull.core.settings import Return, StopMode
 
@@ -37,6 +38,30 @@ def test_the_digest_ignores_spelling_but_not_meaning(config: ClusterConfig) -> N
     assert parse_cluster("# a remark\n" + text.replace("40 GiB", "40960 MiB")).digest() == config.digest()
     assert parse_cluster(text.replace("40 GiB", "41 GiB")).digest() != config.digest()
     assert parse_cluster(text.replace("return: manual ", "return: at-once ")).digest() != config.digest()
+
+
+def test_a_plan_to_verify_is_read_and_written_and_no_plan_is_not_written() -> None:
+    text = EXAMPLE.read_text()
+    plain = parse_cluster(text)
+    assert plain.modules["VM1"].verify == VerifyConfig()
+    assert "verify" not in to_yaml(plain)
+    planned = parse_cluster(
+        text.replace(
+            "    return: manual", '    verify: {window: "Sun 02:00-04:00", repair: true}\n    return: manual'
+        )
+    )
+    assert str(planned.modules["VM1"].verify.window) == "Sun 02:00-04:00"
+    assert planned.modules["VM1"].verify.repair
+    assert parse_cluster(to_yaml(planned)) == planned
+    assert planned.digest() != plain.digest()
+
+
+def test_the_digest_does_not_change_with_keys_that_only_a_later_version_knows(config: ClusterConfig) -> None:
+    """Two agents of different versions must agree about a file that both can read."""
+    said = canonical(config)
+    assert isinstance(said, dict)
+    assert "verify" not in said["modules"]["VM1"]
+    assert "ports" not in said or said["ports"]
 
 
 def test_core_gets_a_vms_settings(config: ClusterConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -92,3 +92,12 @@ def test_what_is_no_window_is_refused(text: str) -> None:
 )
 def test_a_window_is_open_at_its_times_also_past_midnight(text: str, moment: str, is_open: bool) -> None:
     assert parse_window(text).is_open(datetime.fromisoformat(moment)) is is_open
+
+
+def test_a_window_tells_when_it_opened() -> None:
+    window = parse_window("Sat,Sun 22:00-02:00")
+    opened = datetime.fromisoformat("2026-11-22T22:00")  # a Sunday
+    for moment in ("2026-11-22T22:00", "2026-11-22T23:59", "2026-11-23T01:59"):
+        assert window.opened(datetime.fromisoformat(moment)) == opened
+    assert window.opened(datetime.fromisoformat("2026-11-22T01:00")) == opened - timedelta(days=1)
+    assert window.opened(datetime.fromisoformat("2026-11-23T22:00")) is None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from tests.unit.core.mirror_world import SECTOR, SIZE, World
 
+from twinhull.core import effects as fx
 from twinhull.core.marks import BLOCK_BYTES
 from twinhull.core.mirror import Repair, VerifyReport, VerifySettings
 
 BLOCKS = SIZE // BLOCK_BYTES
 SECTORS = BLOCK_BYTES // SECTOR
+CHECKED_SHARE = 0.1
+"""How many of the steps of a comparison are followed by all checks of the promises: those take most of the time."""
 
 
 class VerifyWorld(World):
@@ -39,6 +42,14 @@ class VerifyWorld(World):
         self.reasons: list[str] = []
         self.healing = False
 
+    def answered(self, node: int, answer: fx.Complete) -> None:
+        if answer.tag in self.reads:
+            first, count = self.reads[answer.tag]
+            if any(sector in self.planted for sector in range(first, first + count)):
+                del self.reads[answer.tag]
+                return
+        super().answered(node, answer)
+
     # ---- planting --------------------------------------------------------------------------------------
 
     def plant(self, count: int) -> None:
@@ -59,7 +70,9 @@ class VerifyWorld(World):
             self.blocks_ever.add(block)
 
     def differing(self) -> set[int]:
-        """Blocks in which a planted sector still differs."""
+        """Blocks in which a planted sector still differs, once everything under way is over on both nodes."""
+        while self.writes or self.flushes or self.reads:
+            self.one(submit=False)
         a, b = (node.disk.volatile for node in self.nodes)
         spans = {sector: slice(sector * SECTOR, (sector + 1) * SECTOR) for sector in self.planted}
         return {sector // SECTORS for sector, span in spans.items() if a[span] != b[span]}
@@ -79,7 +92,7 @@ class VerifyWorld(World):
         return self.nodes[self.serving].mirror.start_verify(
             from_bytes,
             self.repair if repair is None else repair,
-            VerifySettings(max_ops=3, max_rechecks=2),
+            VerifySettings(range_blocks=32, max_ops=3, max_rechecks=2),
             extended=self.extended,
             now_s=self.now_s,
         )
@@ -113,6 +126,10 @@ class VerifyWorld(World):
         named = named_blocks(report)
         assert named <= self.blocks_ever, f"false alarm: {sorted(named - self.blocks_ever)}"
         assert report.repaired_bytes <= report.differing_bytes
+
+    def check_sector(self, disk: bytearray, sector: int, *, flushed_only: bool) -> None:
+        if sector not in self.planted:  # nobody promises anything of what was tampered with
+            super().check_sector(disk, sector, flushed_only=flushed_only)
 
     def check(self) -> None:
         """The promises hold for all that was not tampered with."""
@@ -150,7 +167,8 @@ class VerifyWorld(World):
         ]
         self.perform(self.rng.choices([m for m, _ in moves], [w for _, w in moves])[0])
         self.settle()
-        self.check()
+        if self.rng.random() < CHECKED_SHARE:
+            self.check()
 
 
 def named_blocks(report: VerifyReport) -> set[int]:

@@ -46,8 +46,8 @@ def wire(source: StreamProtocol) -> bytes:
 
 def open_pair() -> tuple[StreamProtocol, StreamProtocol]:
     a, b = protocol("a", "b"), protocol("b", "a")
-    assert carry(a, b) == [Opened(1, "a")]
-    assert carry(b, a) == [Opened(1, "b")]
+    assert carry(a, b) == [Opened(frames.MAX_VERSION, "a")]
+    assert carry(b, a) == [Opened(frames.MAX_VERSION, "b")]
     return a, b
 
 
@@ -88,6 +88,9 @@ data_frames = st.one_of(
     st.builds(core.Digests, numbers, offsets, st.integers(1, 40).map(lambda count: b"d" * 16 * count)),
     st.builds(core.Differ, numbers, st.lists(st.sampled_from([0, 1]), min_size=1).map(bytes)),
     st.builds(core.PeerDiskFailed, st.text(max_size=300)),
+    *(st.builds(kind, numbers, offsets, lengths) for kind in (core.CompareZero, core.Keep, core.Fetch)),
+    st.builds(core.Kept, numbers, st.text(max_size=300)),
+    st.builds(core.Fetched, numbers, offsets, bulk),
 )
 keepalives = st.builds(
     frames.Keepalive,
@@ -185,7 +188,7 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"versions": (2, 3)}, "protocol versions 2 to 3"),
+            ({"versions": (3, 4)}, "protocol versions 3 to 4"),
             ({"cluster": "c2"}, "cluster 'c2'"),
             ({"module": "vm2"}, "module 'vm2'"),
             ({"node": "x"}, "calls itself 'x'"),
@@ -201,6 +204,53 @@ class TestOpening:
         assert b.closing_reason is not None
         *_, last = frames_of(wire(b))
         assert last.type is frames.FrameType.CLOSE
+
+    def test_a_node_that_is_upgraded_and_one_that_is_not_yet_speak_the_older_version(self) -> None:
+        old, new = protocol("a", "b", versions=(1, 1)), protocol("b", "a", versions=(1, 2))
+        assert carry(old, new) == [Opened(1, "a")]
+        assert carry(new, old) == [Opened(1, "b")]
+        for side in (old, new):
+            side.set_session(SESSION, GENERATION)
+        new.send_frame(core.Write(1, 0, b"x"))
+        assert data_of(carry(new, old)) == [core.Write(1, 0, b"x")]
+
+    def test_two_nodes_too_far_apart_refuse_each_other_and_say_what_they_speak(self) -> None:
+        old, new = protocol("a", "b", versions=(1, 1)), protocol("b", "a", versions=(2, 3))
+        with pytest.raises(ProtocolError, match="speaks protocol versions 1 to 1, node b speaks 2 to 3"):
+            carry(old, new)
+        with pytest.raises(
+            ProtocolError, match="speaks protocol versions 2 to 3, node a speaks 1 to 1"
+        ) as told:
+            carry(new, old)
+        assert "compatible versions" in told.value.remedy
+
+    def test_what_a_later_version_says_of_itself_besides_is_left_aside(self) -> None:
+        b = protocol("b", "a")
+        members = b'{"versions":[1,9],"cluster":"c1","module":"vm1","node":"a","colour":"blue"}'
+        envelope = frames.Envelope(frames.BASE_VERSION, b"\0" * 4, frames.NO_TAG, frames.NO_TAG)
+        assert list(b.receive_data(frames.pack(envelope, frames.FrameType.OPEN, members))) == [
+            Opened(frames.MAX_VERSION, "a")
+        ]
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            core.CompareZero(1, 0, 32768),
+            core.Keep(1, 0, 32768),
+            core.Kept(1, ""),
+            core.Fetch(1, 0, 32768),
+            core.Fetched(1, 0, b"x"),
+        ],
+    )
+    def test_frames_of_a_later_version_than_the_agreed_one_end_the_connection(self, frame: DataFrame) -> None:
+        a, b = protocol("a", "b", versions=(1, 1)), protocol("b", "a")
+        carry(a, b)
+        carry(b, a)
+        for side in (a, b):
+            side.set_session(SESSION, GENERATION)
+        a.send_frame(frame)
+        with pytest.raises(ProtocolError, match="which version 1 does not have"):
+            carry(a, b)
 
     def test_a_refused_side_reads_the_reason(self) -> None:
         a, b = protocol("a", "b", versions=(1, 1)), protocol("b", "a", versions=(1, 1))

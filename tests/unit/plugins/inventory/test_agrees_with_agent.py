@@ -1,5 +1,6 @@
 """What the inventory lets through is what the agent takes: the same words, the same limits."""
 
+# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -92,6 +93,10 @@ VARIANTS = [
     ("module", "checkers: [{name: x, kind: script}]"),
     ("module", "checkers: [{kind: guest-agent}]"),
     ("module", "checkers: [{name: x, kind: guest-agent, failures: 0}]"),
+    ("module", "verify: {window: 'Sun 02:00-04:00', repair: yes}"),
+    ("module", "verify: {repair: false}"),
+    ("module", "verify: {repair: true}"),
+    ("module", "verify: {window: never}"),
     ("module", "colour: green"),
 ]  # fmt: skip
 

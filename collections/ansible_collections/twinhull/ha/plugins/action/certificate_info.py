@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
 from ..plugin_utils.twinhull_arguments import CERTIFICATE_INFO
+from ..plugin_utils.twinhull_host import Host
 
 
 class ActionModule(TwinhullAction):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, Result, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TwinhullAction
 from ..plugin_utils.twinhull_arguments import CHECKER
+from ..plugin_utils.twinhull_host import Host
 
 
 class ActionModule(TwinhullAction):
@@ -17,8 +18,7 @@ class ActionModule(TwinhullAction):
     def act(self, host: Host, options: Mapping[str, Any]) -> Result:
         """Raises CommandError or TaskError."""
         module, state = options["module"], options["state"]
-        status = host.status()
-        known_module(status, module)
+        status = self.status_of(host, options, module)
         wanted = state == "suspended"
         result: Result = {
             "changed": status.side(module).suspended != wanted,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
 from ..plugin_utils.twinhull_apply import apply_config, shown_config
 from ..plugin_utils.twinhull_arguments import CLUSTER
 from ..plugin_utils.twinhull_config import plain
+from ..plugin_utils.twinhull_host import Host
 
 
 class ActionModule(TwinhullAction):

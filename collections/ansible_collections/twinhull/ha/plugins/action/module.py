@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..plugin_utils import twinhull_status as goals
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
 from ..plugin_utils.twinhull_apply import apply_config, shown_config
 from ..plugin_utils.twinhull_arguments import MODULE
 from ..plugin_utils.twinhull_config import with_module
+from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Goal, Side, Status
 
 
@@ -23,8 +24,7 @@ class ActionModule(TwinhullAction):
         if options["state"] in ("present", "absent"):
             return self._configured(host, options)
         deadline = self.deadline_s(options)
-        status = host.status()
-        known_module(status, options["name"])
+        status = self.status_of(host, options, options["name"])
         work = {"started": self._started, "stopped": self._stopped, "primary": self._primary}
         result = work[options["state"]](host, options, status, deadline)
         if options["wait_green"] and options["state"] != "stopped" and not self.check_mode:
@@ -57,7 +57,11 @@ class ActionModule(TwinhullAction):
         name, goal = options["name"], goals.started(options["name"])
         side = status.side(name)
         if goal(status):
-            return {"changed": False, "message": side.sentence, "diff": _diff(name, side.state, side.state)}
+            return {
+                "changed": False,
+                "message": _told(name, side),
+                "diff": _diff(name, side.state, side.state),
+            }
         if side.state != goals.STOP:
             return self._already_starting(host, options, side, deadline_s)
         if not side.protected:
@@ -77,12 +81,16 @@ class ActionModule(TwinhullAction):
             return {**result, "message": side.says}
         subject = f"{name}: start"
         status = self.wait_for(host, goals.started(name), options, name, subject, deadline_s)
-        return {**result, "message": status.side(name).sentence}
+        return {**result, "message": _told(name, status.side(name))}
 
     def _stopped(self, host: Host, options: Mapping[str, Any], status: Status, deadline_s: float) -> Result:
         name, side = options["name"], status.side(options["name"])
         if side.state == goals.STOP:
-            return {"changed": False, "message": side.sentence, "diff": _diff(name, side.state, side.state)}
+            return {
+                "changed": False,
+                "message": _told(name, side),
+                "diff": _diff(name, side.state, side.state),
+            }
         forced = ("--forced", f"--yes={name}") if options["forced"] else ()
         goal = goals.stopped(name)
         return self._command(host, ("stop", name, *forced), options, side, "stopped", goal, deadline_s)
@@ -90,7 +98,11 @@ class ActionModule(TwinhullAction):
     def _primary(self, host: Host, options: Mapping[str, Any], status: Status, deadline_s: float) -> Result:
         name, side = options["name"], status.side(options["name"])
         if status.runs_on(name) == (side.node,):
-            return {"changed": False, "message": side.sentence, "diff": _diff(name, side.state, side.state)}
+            return {
+                "changed": False,
+                "message": _told(name, side),
+                "diff": _diff(name, side.state, side.state),
+            }
         refusal = goals.swap_refusal(status, name, side.node)
         if refusal:
             raise TaskError(f"{refusal} Nothing was swapped; wait until it is green, then run this again.")
@@ -121,6 +133,11 @@ def _state(status: Status, name: str) -> Result:
     return {
         side.node: {"state": side.state, "colour": side.colour, "uptodate": side.uptodate} for side in sides
     }
+
+
+def _told(name: str, side: Side) -> str:
+    """The agent's sentence, or the state where it has none."""
+    return side.sentence or f"{name} is {side.state} on {side.node}."
 
 
 def _diff(name: str, before: str, after: str) -> dict[str, str]:

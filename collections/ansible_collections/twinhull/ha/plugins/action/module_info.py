@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, Result, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TwinhullAction, known_module
 from ..plugin_utils.twinhull_arguments import MODULE_INFO
+from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Status
 
 

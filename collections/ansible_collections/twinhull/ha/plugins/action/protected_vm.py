@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..plugin_utils import twinhull_status as goals
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TwinhullAction
 from ..plugin_utils.twinhull_arguments import PROTECTED_VM
+from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Status
 
 
@@ -19,10 +20,7 @@ class ActionModule(TwinhullAction):
     def act(self, host: Host, options: Mapping[str, Any]) -> Result:
         """Raises CommandError or TaskError."""
         module, deadline = options["module"], self.deadline_s(options)
-        status = host.status()
-        known_module(status, module)
-        if not status.side(module).worker_alive:
-            raise TaskError(f"Whether {module} is protected cannot be told. {status.says(module)}")
+        status = self.status_of(host, options, module)
         protected = any(side.protected for side in status.sides(module))
         wanted = options["state"] == "present"
         result: Result = {"changed": protected != wanted, "diff": _diff(module, protected, wanted)}

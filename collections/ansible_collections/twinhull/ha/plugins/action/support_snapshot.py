@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
 from ..plugin_utils.twinhull_arguments import SUPPORT_SNAPSHOT
 from ..plugin_utils.twinhull_command import posix_command
+from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Status
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..plugin_utils import twinhull_status as goals
-from ..plugin_utils.twinhull_action import Host, Result, TaskError, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
 from ..plugin_utils.twinhull_arguments import SWAP
+from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Status
 
 
@@ -19,8 +20,7 @@ class ActionModule(TwinhullAction):
     def act(self, host: Host, options: Mapping[str, Any]) -> Result:
         """Raises CommandError or TaskError."""
         module, deadline = options["module"], self.deadline_s(options)
-        status = host.status()
-        known_module(status, module)
+        status = self.status_of(host, options, module)
         to = _target(status, module, options["to"])
         at = status.runs_on(module)
         if at == (to,):

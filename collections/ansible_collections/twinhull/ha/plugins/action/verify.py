@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plugin_utils.twinhull_action import Host, JobLostError, Result, TaskError, TwinhullAction, known_module
+from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
+from ..plugin_utils.twinhull_answer import JobFailedError, joined
 from ..plugin_utils.twinhull_arguments import VERIFY
+from ..plugin_utils.twinhull_host import Host, JobLostError
+from ..plugin_utils.twinhull_progress import size_text
+
+COMPLETE = "complete"
+"""The state of a comparison that saw everything."""
 
 
 class ActionModule(TwinhullAction):
@@ -24,40 +30,29 @@ class ActionModule(TwinhullAction):
     def act(self, host: Host, options: Mapping[str, Any]) -> Result:
         """Raises CommandError, or TaskError when differences stay."""
         module = options["module"]
-        known_module(host.status(), module)
-        repair = options["repair"] and not self.check_mode
-        found, message = self._compared(host, options, repair=repair)
+        self.status_of(host, options, module)
+        found, message = self._compared(host, options, repair=options["repair"] and not self.check_mode)
         differing, repaired = _count(found, "differing_bytes"), _count(found, "repaired_bytes")
         left = differing - repaired
         values = {
             "module": module,
-            "result": found,
+            "result": dict(found),
             "differing_bytes": differing,
             "repaired_bytes": repaired,
+            "changed": repaired > 0,
         }
         if self.check_mode and options["repair"]:
-            return {
-                "changed": differing > 0,
-                "message": f"{message} Check mode: {differing} blocks would be repaired.",
-                "diff": _diff(module, differing, 0),
-                **values,
-            }
+            would = f"Check mode: {size_text(differing)} would be repaired."
+            told = {"changed": differing > 0, "message": joined(message, would)}
+            return {**values, **told, "diff": _diff(module, differing, 0)}
         if left and options["fail_on_difference"]:
-            raise TaskError(
-                f"{message} {left} blocks of {module} differ between the nodes and were not repaired. "
-                "Look at the disks and the memory of both nodes, then run this with repair=true.",
-                **{**values, "changed": repaired > 0},
-            )
-        return {
-            "changed": repaired > 0,
-            "message": message,
-            "diff": _diff(module, differing, left),
-            **values,
-        }
+            raise TaskError(message, **values)
+        return {**values, "message": message, "diff": _diff(module, differing, left)}
 
     def _compared(
         self, host: Host, options: Mapping[str, Any], *, repair: bool
     ) -> tuple[Mapping[str, Any], str]:
+        """What the comparison found, and the agent's sentence. Raises CommandError when it did not come to its end."""
         module = options["module"]
         words = ["verify", module]
         if repair:
@@ -67,13 +62,22 @@ class ActionModule(TwinhullAction):
         job = host.start_job(*words)
         try:
             answer = self.wait_for_job(host, job, options, f"{module}: verify", deadline)
+        except JobFailedError as failure:
+            found = _result(failure.answer)
+            if found.get("state") != COMPLETE:
+                raise
+            return found, str(failure)
         except JobLostError as lost:
             raise TaskError(
                 f"{module}: the agent was restarted during the comparison, so its result is not known. "
-                "Run this again."
+                "Look with: twinhull status; then run this again."
             ) from lost
-        found = answer.get("result")
-        return (found if isinstance(found, Mapping) else {}), str(answer.get("message") or "")
+        return _result(answer), str(answer.get("message") or "")
+
+
+def _result(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = answer.get("result")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _count(found: Mapping[str, Any], key: str) -> int:
@@ -81,8 +85,8 @@ def _count(found: Mapping[str, Any], key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _diff(module: str, before: int, after: int) -> dict[str, str]:
+def _diff(module: str, before_bytes: int, after_bytes: int) -> dict[str, str]:
     return {
-        "before": f"{module}:\n  differing blocks: {before}\n",
-        "after": f"{module}:\n  differing blocks: {after}\n",
+        "before": f"{module}:\n  differs: {size_text(before_bytes)}\n",
+        "after": f"{module}:\n  differs: {size_text(after_bytes)}\n",
     }

@@ -1,33 +1,9 @@
 # Copyright: (c) Twinhull contributors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# ruff: noqa: E402 - imports stand below the documentation, as ansible-test wants it
 """Callback plugin: at the end of a run, what happened to each site."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-from ansible import constants, context
-from ansible.inventory.helpers import get_group_vars
-from ansible.plugins.callback import CallbackBase
-
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_recap import (
-    DONE,
-    LEFT_OUT,
-    RUN,
-    UNCHANGED,
-    HostRecap,
-    SiteRecap,
-    Trouble,
-    recap_json,
-    recap_lines,
-    recap_sites,
-    run_troubles,
-    sentence_of,
-)
 
 DOCUMENTATION = r"""
 name: recap
@@ -56,6 +32,30 @@ options:
         key: output_dir
 """
 
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible import constants, context
+from ansible.inventory.helpers import get_group_vars
+from ansible.plugins.callback import CallbackBase
+
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_recap import (
+    DONE,
+    LEFT_OUT,
+    RUN,
+    UNCHANGED,
+    HostRecap,
+    SiteRecap,
+    Trouble,
+    recap_json,
+    recap_lines,
+    recap_sites,
+    run_troubles,
+    sentence_of,
+)
 
 GUARD = "guard_site.yml"
 """Where one node of a site is stopped because the other one failed."""

@@ -1,27 +1,9 @@
 # Copyright: (c) Twinhull contributors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+# ruff: noqa: E402 - imports stand below the documentation, as ansible-test wants it
 """Inventory plugin: one short file of sites becomes hosts, groups and variables."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_check import check_fleet
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_fleet import read_fleet
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_model import Fleet
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_plan import HostPlan, Plan, make_plan
-from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_tree import Problems, Span, free_document
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19
-    trust_as_template = None
 
 DOCUMENTATION = r"""
 name: sites
@@ -161,6 +143,25 @@ sites:
     modules:
       VM1: {number: 1, size: 64 GiB, folder: /srv/twinhull/VM1, preferred: a, resource: {kind: libvirt}}
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_check import check_fleet
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_fleet import read_fleet
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_model import Fleet
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_plan import HostPlan, Plan, make_plan
+from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_tree import Problems, Span, free_document
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19
+    trust_as_template = None
 
 
 ENDINGS = ("sites.yml", "sites.yaml")

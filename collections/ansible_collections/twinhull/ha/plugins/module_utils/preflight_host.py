@@ -20,7 +20,7 @@ from . import preflight_parse as parse
 
 COMMAND_TIMEOUT_S = 15
 RUN_DIR = "/run/twinhull"
-TOOLS = ("losetup", "mount", "umount", "wipefs", "mkfs.ext4", "e2fsck", "mkfs.xfs", "dd", "sync", "fuser")
+TOOLS = ("losetup", "mount", "umount", "wipefs", "mkfs.ext4", "e2fsck", "mkfs.xfs", "dd", "sync")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KVM_GET_API_VERSION = 0xAE00
 _PYTHON_PROBE = (
@@ -250,7 +250,7 @@ def held_ports(wanted: set[int]) -> list[dict[str, Any]]:
                 "address": entry.address,
                 "pid": pid,
                 "process": read(f"/proc/{pid}/comm").strip() if pid else "",
-                "ours": re.search(r"(^|[\s/])twinhull(\s|$)", command) is not None,
+                "ours": parse.is_ours(command),
             }
         )
     return held
@@ -312,6 +312,9 @@ def firewall() -> list[str]:
     ]
     if "ufw" in active and "ENABLED=yes" not in read("/etc/ufw/ufw.conf"):
         active.remove("ufw")
+    code, rules = run("nft", "--json", "list", "ruleset")
+    if not active and code == 0 and parse.nftables_turns_away(rules):
+        active.append("nftables")
     return active
 
 

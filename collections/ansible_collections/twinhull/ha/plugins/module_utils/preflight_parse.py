@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import shlex
 import xml.etree.ElementTree as ET
@@ -170,7 +171,7 @@ def parse_ip_addresses(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "interface": str(entry.get("ifname", "")),
                         "address": str(info["local"]),
                         "prefix": int(info.get("prefixlen", 0)),
-                        "up": entry.get("operstate") != "DOWN",
+                        "up": entry.get("operstate") not in ("DOWN", "LOWERLAYERDOWN"),
                     }
                 )
     return found
@@ -185,6 +186,37 @@ def parse_version(text: str) -> str:
     """The first dotted number of a program's answer to --version; empty when there is none."""
     match = re.search(r"\d+(?:\.\d+)+(?:[-.+a-zA-Z0-9]*[a-zA-Z0-9])?", text)
     return match.group(0) if match else ""
+
+
+def is_ours(command: str) -> bool:
+    """Whether this command line is that of our agent or of a worker."""
+    return re.search(r"(^|/)twinhull( |$)|(^| )-m twinhull\.", command) is not None
+
+
+def nftables_turns_away(text: str) -> bool:
+    """Whether somebody's chain at the hook `input` turns away what nothing in it accepted (`nft --json list ruleset`)."""
+    try:
+        entries = json.loads(text or "{}").get("nftables", [])
+    except ValueError:
+        return False
+    closed = {
+        _chain_of(entry["rule"]) for entry in entries if "rule" in entry and _turns_all_away(entry["rule"])
+    }
+    chains = [entry["chain"] for entry in entries if entry.get("chain", {}).get("hook") == "input"]
+    return any(
+        chain.get("table") != "twinhull"
+        and (chain.get("policy") == "drop" or (chain["family"], chain["table"], chain["name"]) in closed)
+        for chain in chains
+    )
+
+
+def _chain_of(rule: dict[str, Any]) -> tuple[str, str, str]:
+    return str(rule["family"]), str(rule["table"]), str(rule["chain"])
+
+
+def _turns_all_away(rule: dict[str, Any]) -> bool:
+    words = {word for expression in rule.get("expr", []) for word in expression}
+    return bool(words & {"drop", "reject"}) and words <= {"drop", "reject", "counter", "log"}
 
 
 def antivirus_of(process_names: list[str]) -> list[str]:

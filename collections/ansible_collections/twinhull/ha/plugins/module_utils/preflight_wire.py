@@ -21,6 +21,7 @@ GREETING = b"TWINHULL-PREFLIGHT"
 CLIENT_TIMEOUT_S = 5.0
 CHUNK_BYTES = 1 << 20
 ECHOES = 21
+PROCESS_NAME = "twinhull-probe"
 _MAX_LINE_BYTES = 256
 _REASONS = {
     errno.ECONNREFUSED: "refused",
@@ -94,6 +95,8 @@ def _become_daemon(writer: int, servers: list[socket.socket]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
+    with open("/proc/self/comm", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(PROCESS_NAME)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -42,7 +42,9 @@ attributes:
   platform:
     platforms: posix, windows
 notes:
-  - It reads both disks from end to end. Plan it, and give O(timeout_s) room.
+  - Run it on the node that runs the module.
+  - It reads both disks from end to end. Plan it, and give O(timeout_s) room. The agent can do it by itself too, in a window
+    of the configuration.
 """
 
 EXAMPLES = r"""
@@ -51,14 +53,12 @@ EXAMPLES = r"""
     module: VM1
     timeout_s: 86400
   become: true
-  run_once: true
 
 - name: Compare and repair on a Windows node
   twinhull.ha.verify:
     module: VM1
     repair: true
     timeout_s: 86400
-  run_once: true
 """
 
 RETURN = r"""
@@ -71,7 +71,7 @@ module:
   returned: when the comparison was made
   type: str
 differing_bytes:
-  description: How many blocks differed.
+  description: How many bytes differed, in whole blocks.
   returned: when the comparison was made
   type: int
 repaired_bytes:
@@ -83,7 +83,7 @@ result:
   returned: when the comparison was made
   type: dict
 diff:
-  description: How many blocks differ, before and after.
+  description: How much differs, before and after.
   returned: success
   type: dict
 """

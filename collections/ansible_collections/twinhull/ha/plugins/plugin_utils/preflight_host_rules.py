@@ -159,12 +159,17 @@ def _ports(host: Host, found: Collector) -> None:
         if entry.get("ours"):
             continue
         by = entry.get("process") or "another program"
+        remedy = "End that program, give it another port, or change 'ports' of the site."
+        if by == "twinhull-probe":
+            remedy = (
+                "A preflight that was broken off left it; it ends by itself: run this again in 3 minutes."
+            )
         found.error(
             "port.held",
             (host.node,),
             f"node {host.node}: TCP port {entry['port']} on {entry['address']} is held by {by} "
             f"(process {entry.get('pid', 0)}).",
-            "End that program, give it another port, or change 'ports' of the site.",
+            remedy,
         )
     if all(entry.get("ours") for entry in held):
         ours = sorted({int(entry["port"]) for entry in held})

@@ -180,5 +180,5 @@ def _tools(host: Host, found: Collector) -> None:
             (host.node,),
             f"node {host.node} lacks {listing(missing, 10)}.",
             "The installation takes them from the host's package source; without one, install them beforehand "
-            "(util-linux, mount, e2fsprogs, xfsprogs, psmisc).",
+            "(util-linux, mount, e2fsprogs, xfsprogs).",
         )

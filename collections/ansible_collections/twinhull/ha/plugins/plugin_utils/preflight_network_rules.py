@@ -129,8 +129,17 @@ def judge_network(
         for entry in results.get("bound", [])
         if not entry.get("bound")
     }
+    down = {
+        str(entry["address"])
+        for host in hosts.values()
+        for entry in host.get("addresses", [])
+        if not entry.get("up", True)
+    }
     tried = [
-        entry for entry in results.get("connect", []) if (str(entry["to"]), int(entry["port"])) not in unbound
+        entry
+        for entry in results.get("connect", [])
+        if (str(entry["to"]), int(entry["port"])) not in unbound
+        and (entry["outcome"] == "connected" or not down.intersection((str(entry["from"]), str(entry["to"]))))
     ]
     for node in site.nodes:
         for network in site.networks:

@@ -27,7 +27,7 @@ MAX_MODULES = 32
 DAY_S = 24 * 3600.0
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
-    "boot", "return", "timings", "resource", "checkers",
+    "boot", "return", "timings", "resource", "checkers", "verify",
 )  # fmt: skip
 _HOMES = {
     "timeout": "it is a key of 'timings'",
@@ -87,6 +87,7 @@ def read_module(
     )
     module["resource"] = _read_resource(section, platform, required=not partial)
     module["checkers"] = _read_checkers(section, platform, module["resource"].get("kind"))
+    module["verify"] = _read_verify(section)
     return {key: value for key, value in module.items() if value not in ({}, [], None)}
 
 
@@ -108,6 +109,15 @@ def _read_return(section: Section, has_preferred: bool) -> str | dict[str, Any] 
     if result not in (None, "manual") and not has_preferred:
         section.problem("return", "needs a preferred node: add 'preferred', or write 'manual'")
     return result
+
+
+def _read_verify(section: Section) -> dict[str, Any]:
+    verify: dict[str, Any] = section.section("verify", ("window", "repair")).values(
+        {"window": read_window, "repair": read_boolean}
+    )
+    if verify.get("repair") and "window" not in verify:
+        section.problem("verify", 'needs to say when: write {window: "Sun 02:00-04:00", repair: true}')
+    return verify
 
 
 def _typed(

@@ -6,34 +6,37 @@ The decisions are in `twinhull_*.py` beside this file, which do no I/O; here is 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from ansible.plugins.action import ActionBase
 
 from .twinhull_answer import (
-    USAGE,
+    AGENT_DOWN,
+    NETWORK,
     AgentDownError,
     CommandError,
+    JobFailedError,
     NoAnswerError,
     NotConfiguredError,
     NotInstalledError,
-    joined,
-    read_answer,
-    read_output,
 )
 from .twinhull_arguments import Arguments
-from .twinhull_command import NAME, posix_command, powershell_script, twinhull_argv
+from .twinhull_command import NAME
+from .twinhull_host import Host, JobLostError, Site
 from .twinhull_lost import drop, lost_errors
 from .twinhull_progress import Look, Poller, TimedOutError, job_text, printable, sync_text
-from .twinhull_status import Goal, Status, read_status
+from .twinhull_status import Goal, Status
 
 Result = dict[str, Any]
+T = TypeVar("T")
 UNKNOWN_YET = {
     NotInstalledError: "not installed yet",
     NotConfiguredError: "not configured yet",
     AgentDownError: "not running yet",
 }
+WORKER_PATIENCE_S = 60.0
+"""How long a module's process may take to begin, after its agent did."""
 
 
 class TaskError(Exception):
@@ -48,102 +51,6 @@ class TaskError(Exception):
         super().__init__(message)
         self.message = message
         self.values = values
-
-
-class JobLostError(Exception):
-    """The agent was restarted and does not know the job any more."""
-
-
-class Site:
-    """How messages name the host: `site: node`.
-
-    Args:
-        task_vars: variables of the task.
-    """
-
-    def __init__(self, task_vars: Mapping[str, Any]) -> None:
-        host = str(task_vars.get("inventory_hostname") or "this host")
-        self.site = str(task_vars.get("twinhull_site") or "")
-        self.node = str(task_vars.get("twinhull_node") or "")
-        self.name = f"{self.site}: {self.node or host}" if self.site else host
-
-    def says(self, *sentences: str) -> str:
-        """The sentences with the host's name before them."""
-        return f"{self.name}: {joined(*sentences)}"
-
-
-class Host:
-    """The `twinhull` command of one host.
-
-    Args:
-        action: the action whose connection is used.
-        command: program and first arguments, or None for the platform's own.
-    """
-
-    def __init__(self, action: ActionBase, command: Sequence[str] | None) -> None:
-        self._action = action
-        self._command = command
-        self.windows = bool(getattr(action._connection._shell, "_IS_WINDOWS", False))
-
-    def ask(self, *arguments: str, config: bytes | None = None) -> Any:
-        """Run one command and return its answer.
-
-        Args:
-            arguments: of `twinhull`, without `--json`.
-            config: what goes to its standard input.
-
-        Raises a CommandError; AnsibleConnectionFailure when the connection is lost.
-        """
-        argv = twinhull_argv(self._command, arguments, windows=self.windows)
-        with_input = config is not None
-        if with_input and not getattr(self._action._connection, "has_pipelining", False):
-            raise CommandError(
-                f"The connection plugin {self._action._connection.transport} cannot pass standard input on.",
-                "Use ssh, winrm, psrp or local.",
-            )
-        if self.windows:
-            shell = self._action._connection._shell
-            line = shell._encode_script(
-                powershell_script(argv, with_input=with_input), strict_mode=False, preserve_rc=False
-            )
-        else:
-            line = posix_command(argv, with_input=with_input)
-        ran = self._action._low_level_execute_command(line, in_data=config)
-        return read_answer(read_output(int(ran["rc"]), str(ran["stdout"]), str(ran["stderr"])), argv[0])
-
-    def status(self) -> Status:
-        """What the host's agent says of both nodes. Raises a CommandError."""
-        try:
-            return read_status(self.ask("status"))
-        except ValueError as error:
-            raise _strange(error) from error
-
-    def start_job(self, *arguments: str) -> str:
-        """Begin work that goes on in the agent; returns the job's id. Raises a CommandError."""
-        answer = self.ask(*arguments, "--no-wait")
-        found = answer.get("id") or answer.get("job") if isinstance(answer, Mapping) else None
-        if not found:
-            raise _strange("it names no job")
-        return str(found)
-
-    def job(self, job: str) -> Mapping[str, Any]:
-        """The job's state now. Raises JobLostError, or a CommandError that is not the job's own."""
-        try:
-            answer = self.ask("job", job, "--no-wait")
-        except CommandError as failure:
-            if failure.exit_code == USAGE:
-                raise JobLostError(failure.what) from failure
-            raise
-        if not isinstance(answer, Mapping):
-            raise _strange("the job is no object")
-        return answer
-
-
-def _strange(reason: object) -> NoAnswerError:
-    return NoAnswerError(
-        f"The answer of the command is not understood: {reason}.",
-        "Install the same version of Twinhull on the host and of the collection on the control node.",
-    )
 
 
 class TwinhullAction(ActionBase):  # type: ignore[misc]
@@ -245,20 +152,16 @@ class TwinhullAction(ActionBase):  # type: ignore[misc]
             subject: module and command, for lines of progress.
             deadline_s: when to stop waiting.
 
-        Returns the job's last answer. Raises CommandError when the work failed, JobLostError when the agent forgot it,
+        Returns the job's last answer. Raises JobFailedError when the work failed, JobLostError when the agent forgot it,
         TaskError when the time is over.
         """
 
         def look() -> Look:
-            try:
-                answer = host.job(job)
-            except (AgentDownError, NoAnswerError) as failure:
-                return Look(text=f"no answer; trying again ({failure.what})")
-            except lost_errors() as error:
-                return self._lost(error)
+            answer = self._heard(lambda: host.job(job))
+            if isinstance(answer, Look):
+                return answer
             if answer.get("state") == "failed":
-                told = str(answer.get("message") or answer.get("error") or "The work failed.")
-                raise CommandError(told, str(answer.get("remedy") or ""), _code(answer))
+                raise JobFailedError(answer)
             done = answer.get("state") == "done"
             return Look(answer if done else None, job_text(answer.get("progress")))
 
@@ -276,12 +179,9 @@ class TwinhullAction(ActionBase):  # type: ignore[misc]
         """
 
         def look() -> Look:
-            try:
-                status = host.status()
-            except (AgentDownError, NoAnswerError) as failure:
-                return Look(text=f"no answer; trying again ({failure.what})")
-            except lost_errors() as error:
-                return self._lost(error)
+            status = self._heard(host.status)
+            if isinstance(status, Look):
+                return status
             return Look(status if goal(status) else None, _status_text(status, module))
 
         found: Status = self._until(
@@ -289,13 +189,56 @@ class TwinhullAction(ActionBase):  # type: ignore[misc]
         )
         return found
 
+    def _heard(self, ask: Callable[[], T]) -> T | Look:
+        """The answer; or, while the host or its agent cannot be heard, what a person is shown meanwhile."""
+        try:
+            return ask()
+        except CommandError as failure:
+            if isinstance(failure, NoAnswerError) or failure.exit_code in (AGENT_DOWN, NETWORK):
+                return Look(text=f"no answer; trying again ({failure.what})")
+            raise
+        except lost_errors() as error:
+            return self._lost(error)
+
     def _lost(self, error: Exception) -> Look:
         trouble = drop(self._connection)
         self._display.vvv(self._site.says(f"the connection is dropped. {trouble}"))
         return Look(text=f"the connection is lost; trying again ({error})")
 
+    def status_of(self, host: Host, options: Mapping[str, Any], module: str) -> Status:
+        """The status, when the module is known and its process runs on this node; after a start of the agent that takes a
+        moment. In check mode nothing is waited for.
+
+        Raises CommandError, or TaskError for an unknown module or one whose process does not come up.
+        """
+        status = host.status()
+        known_module(status, module)
+        if self.check_mode or status.side(module).worker_alive:
+            return status
+
+        def look() -> Look:
+            seen = self._heard(host.status)
+            if isinstance(seen, Look):
+                return seen
+            return Look(seen if seen.side(module).worker_alive else None, seen.side(module).says)
+
+        patience_s = min(WORKER_PATIENCE_S, float(options["timeout_s"]))
+        try:
+            found: Status = self._poller(options, module).until(look, time.monotonic() + patience_s)
+        except TimedOutError as late:
+            raise TaskError(
+                f"{module}: its process does not run on {status.node}, and did not within {patience_s:g} s. {late.last} "
+                f"Look on the host with: twinhull logs {module}"
+            ) from late
+        return found
+
     def _until(
-        self, look: Any, options: Mapping[str, Any], subject: str, deadline_s: float, watch: str
+        self,
+        look: Callable[[], Look],
+        options: Mapping[str, Any],
+        subject: str,
+        deadline_s: float,
+        watch: str,
     ) -> Any:
         try:
             return self._poller(options, subject).until(look, deadline_s)
@@ -369,11 +312,6 @@ def _forgotten(subject: str, what: str) -> str:
         f"{subject}: the agent was restarted meanwhile, and {what}. "
         "Look with: twinhull status; then run the task again."
     )
-
-
-def _code(answer: Mapping[str, Any]) -> int:
-    code = answer.get("exit_code")
-    return code if isinstance(code, int) and code else 1
 
 
 def _status_text(status: Status, module: str) -> str:

@@ -5,6 +5,7 @@ CommandError           the command could not be carried out; the message says wh
   NotConfiguredError   the host has no configuration, or an invalid one
   AgentDownError       no agent answers on the host
   NoAnswerError        what came back is no answer: a broken connection, a killed process
+  JobFailedError       work that went on in the agent ended without success
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .twinhull_command import ERROR_MARK, EXIT_MARK, NOT_FOUND
 
 USAGE = 2
 CONFIG = 3
+NETWORK = 4
 AGENT_DOWN = 9
 MAX_TOLD_CHARS = 400
 _CLIXML = "#< CLIXML"
@@ -60,6 +62,20 @@ class AgentDownError(CommandError):
 
 class NoAnswerError(CommandError):
     """What came back is no answer of the command."""
+
+
+class JobFailedError(CommandError):
+    """Work that went on in the agent ended without success.
+
+    Args:
+        answer: the job's last answer; its `result` says how far the work came.
+    """
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        told = str(answer.get("message") or answer.get("error") or "The work failed.")
+        code = answer.get("exit_code")
+        super().__init__(told, str(answer.get("remedy") or ""), code if isinstance(code, int) and code else 1)
+        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,8 @@ def read_answer(output: Output, program: str) -> Any:
         output: what the command left behind.
         program: the path of the program, for messages.
 
-    Raises a CommandError when there is no answer, or when the answer is an error of the command.
+    Raises a CommandError when there is no answer, or when the answer is an error of the command. A job that failed is an
+    answer: the command only told of it.
     """
     if output.exit_code == NOT_FOUND:
         raise NotInstalledError(
@@ -154,6 +171,8 @@ def read_answer(output: Output, program: str) -> Any:
         answer = find_json(output.stdout)
     except ValueError:
         raise _no_answer(output, program) from None
+    if isinstance(answer, Mapping) and "state" in answer:
+        return answer
     if isinstance(answer, Mapping) and answer.get("ok") is False and "error" in answer:
         code = answer.get("exit_code")
         raise _failure(

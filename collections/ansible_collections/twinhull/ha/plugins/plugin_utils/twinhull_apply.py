@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .twinhull_action import Host, Result
+from .twinhull_action import Result
 from .twinhull_answer import CommandError, NoAnswerError
 from .twinhull_config import Plain, change_lines, changed_tree, from_text, to_input, to_text
+from .twinhull_host import Host
 
 
 def shown_config(host: Host) -> Plain:

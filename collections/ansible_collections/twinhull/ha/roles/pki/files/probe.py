@@ -14,13 +14,18 @@ import ssl
 import sys
 import tempfile
 
-TIMEOUT_S = 5.0
-ALERT_S = 1.0
-UNKNOWN = ("unknown_ca", "unknown ca", "bad_certificate", "certificate_unknown", "certificate unknown")
+TIMEOUT_S = 10.0
+PATIENCE_S = 2.0
+REFUSALS = ("UNKNOWN_CA", "CERTIFICATE", "ACCESS_DENIED")
+ENDS = ("EOF", "DECODE_ERROR", "CLOSE_NOTIFY")
 
 
 def ask(context, address, port):
-    """What the listener says; it is not told apart from a stranger that hangs up."""
+    """What the listener says. `trusts` is None when that was not to be seen: it did not answer in time, or hung up hard.
+
+    TLS 1.3: this side is through before the other has looked at our certificate. So we end our direction, and wait
+    until the other one ends too (it took the certificate) or sends an alert (it did not).
+    """
     found = {"address": address, "port": port, "listens": False, "trusts": None, "fingerprint": ""}
     try:
         plain = socket.create_connection((address, port), TIMEOUT_S)
@@ -30,16 +35,32 @@ def ask(context, address, port):
     try:
         with contextlib.closing(plain), context.wrap_socket(plain) as tls:
             found["fingerprint"] = hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
-            found["trusts"] = True
-            tls.settimeout(ALERT_S)
-            tls.recv(1)
-    except ssl.SSLError as error:
-        text = str(error).lower()
-        if any(word in text for word in UNKNOWN):
-            found["trusts"] = False
+            found["trusts"] = ended(tls)
     except OSError:
-        return found  # it hung up, after it had taken the certificate
+        return found
     return found
+
+
+def ended(tls):
+    """Whether the other side had taken our certificate by the time it ended; None when it does not say.
+
+    Listeners for the peer hang up on an operator at once. The one for operators waits for what he wants: so in the end it
+    is told goodbye.
+    """
+    try:
+        tls.settimeout(PATIENCE_S)
+        with contextlib.suppress(TimeoutError):
+            return tls.recv(1) == b""
+        tls.settimeout(TIMEOUT_S)
+        tls.unwrap()
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).upper()
+        if any(word in reason for word in REFUSALS):
+            return False
+        return True if any(word in reason for word in ENDS) else None
+    except OSError as error:
+        return True if error.errno == 0 else None  # how OpenSSL's end without a goodbye is told
+    return True
 
 
 def main():

@@ -191,7 +191,7 @@ def test_a_vm_is_protected_and_given_back(lab: Lab) -> None:
 
 def test_a_comparison_fails_on_differences_until_they_are_repaired(lab: Lab) -> None:
     with lab.edited() as state:
-        state["differing_bytes"] = 3
+        state["differing_bytes"] = 65_536
     results = lab.play(
         lab.task("verify", module="VM1", source="a"),
         lab.task("verify", module="VM1"),
@@ -202,10 +202,11 @@ def test_a_comparison_fails_on_differences_until_they_are_repaired(lab: Lab) -> 
     )
     assert [result["kind"] for result in results] == ["failed", "failed", "ok", "ok", "ok", "ok"]
     assert [result["changed"] for result in results] == [False, False, False, True, True, False]
-    assert "3 blocks of VM1 differ between the nodes and were not repaired" in results[1]["msg"]
-    assert results[2]["differing_bytes"] == 3
-    assert "3 blocks would be repaired" in results[3]["message"]
-    assert results[4]["repaired_bytes"] == 3
+    told = "lyon: a: 65536 bytes differ, 0 were repaired. Find out why, then repair."
+    assert [results[1]["msg"], results[2]["message"]] == [told, told]
+    assert results[1]["differing_bytes"] == 65_536
+    assert "64 KiB would be repaired" in results[3]["message"]
+    assert results[4]["repaired_bytes"] == 65_536
     assert lab.changing_commands()[3] == "verify VM1 --repair --source=a --no-wait"
 
 

@@ -77,6 +77,35 @@ def test_what_the_agent_says_of_a_failure_is_the_message(lab: Lab) -> None:
     assert result["changed"] is False
 
 
+def test_a_failure_is_never_taken_for_a_lost_job_or_a_silent_agent(lab: Lab) -> None:
+    for exit_code in (2, 9):
+        with lab.edited() as state:
+            state["faults"] = {"fails": "VM1 is busy on a (verify).", "exit_code": exit_code}
+        (result,) = lab.play(lab.task("swap", **SWAP))
+        assert result["msg"] == "lyon: a: VM1 is busy on a (verify). Look at the guest."
+        assert result["exit_code"] == exit_code
+
+
+def test_a_comparison_that_did_not_come_to_its_end_fails(lab: Lab) -> None:
+    with lab.edited() as state:
+        state["faults"] = {"fails": "The comparison ended early."}
+    (result,) = lab.play(lab.task("verify", module="VM1", fail_on_difference=False))
+    assert result["msg"] == "lyon: a: The comparison ended early. Look at the guest."
+
+
+def test_a_module_whose_process_does_not_come_up_is_not_called_stopped(lab: Lab) -> None:
+    with lab.edited() as state:
+        dead = {"generation": "-", "worker": {"alive": False}}
+        state["modules"]["VM1"]["a"] = side("STOP", "red", **dead)
+    results = lab.play(
+        lab.task("module", name="VM1", state="stopped", timeout_s=0.2),
+        lab.task("protected_vm", module="VM1", timeout_s=0.2),
+    )
+    assert [result["kind"] for result in results] == ["failed", "failed"]
+    assert "its process does not run on a" in results[0]["msg"]
+    assert lab.changing_commands() == []
+
+
 def test_a_refused_command_is_not_waited_for(lab: Lab) -> None:
     with lab.edited() as state:
         state["faults"] = {"refuse": {"swap": ["VM1 is busy on a (swap).", "Wait for it.", 2]}}

@@ -34,7 +34,7 @@ def test_what_is_looked_at_follows_from_the_configuration() -> None:
 
 def test_a_configuration_that_is_none_is_refused_with_a_remedy() -> None:
     with pytest.raises(AnsibleFilterError, match=r"twinhull\.ha\.sites"):
-        preflight_wanted("lyon", "lyon", "linux")  # type: ignore[arg-type]
+        preflight_wanted("lyon", "lyon", "linux")
 
 
 def test_each_role_of_a_network_has_its_ports_tried_from_the_other_node() -> None:

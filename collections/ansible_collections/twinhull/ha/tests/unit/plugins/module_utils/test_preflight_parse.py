@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from ansible_collections.twinhull.ha.plugins.module_utils import preflight_parse as parse
@@ -91,7 +94,10 @@ def test_what_is_no_domain_is_refused() -> None:
 
 
 def test_libvirts_networks_are_read_by_their_columns() -> None:
-    text = " Name      State      Autostart   Persistent\n----\n default   active     yes         yes\n iso net   inactive   no          yes\n\n"
+    text = (
+        " Name      State      Autostart   Persistent\n----\n"
+        " default   active     yes         yes\n iso net   inactive   no          yes\n\n"
+    )
     assert parse.parse_net_list(text) == [
         {"name": "default", "active": True, "autostart": True},
         {"name": "iso net", "active": False, "autostart": False},
@@ -104,6 +110,46 @@ def test_processor_and_memory_are_read() -> None:
     )
     assert cpu == {"vendor": "GenuineIntel", "model": "Xeon", "flags": ["aes", "vmx"], "count": 2}
     assert parse.parse_meminfo_bytes("MemTotal:       1024 kB\nHugePages_Total: 0\n") == {"MemTotal": 1 << 20}
+
+
+@pytest.mark.parametrize(
+    ("command", "ours"),
+    [
+        ("/opt/twinhull/versions/0.1.0/bin/python3 /usr/local/bin/twinhull agent run", True),
+        ("/opt/twinhull/versions/0.1.0/bin/python3 -P -m twinhull.worker.main --module VM1", True),
+        ("python3 /tmp/ansible_collections/twinhull/ha/plugins/modules/preflight_network.py", False),
+        ("nginx -c /srv/twinhull/nginx.conf", False),
+        ("", False),
+    ],
+)
+def test_our_own_processes_are_known_by_their_command_line(command: str, ours: bool) -> None:
+    assert parse.is_ours(command) is ours
+
+
+def nft(
+    *, policy: str = "accept", table: str = "filter", hook: str = "input", rules: list[list[dict[str, Any]]]
+) -> str:
+    where = {"family": "inet", "table": table}
+    chain = {"chain": {**where, "name": "c", "hook": hook, "policy": policy}}
+    return json.dumps(
+        {"nftables": [chain, *({"rule": {**where, "chain": "c", "expr": expr}} for expr in rules)]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("ruleset", "closed"),
+    [
+        (nft(policy="drop", rules=[]), True),
+        (nft(rules=[[{"counter": {}}, {"reject": {}}]]), True),
+        (nft(rules=[[{"match": {}}, {"drop": None}]]), False),
+        (nft(policy="drop", hook="forward", rules=[]), False),
+        (nft(policy="drop", table="twinhull", rules=[]), False),
+        ("", False),
+        ("no json", False),
+    ],
+)
+def test_a_firewall_that_turns_away_what_it_does_not_know_is_recognised(ruleset: str, closed: bool) -> None:
+    assert parse.nftables_turns_away(ruleset) is closed
 
 
 def test_known_antivirus_products_are_recognised_by_their_processes() -> None:

@@ -44,7 +44,8 @@ def program() -> Path:
         if not (UNPACKED / "pwsh" / "pwsh").exists():
             subprocess.run(["tar", "-xf", source / "pwsh-linux-x64.tar.xz", "-C", UNPACKED], check=True)
         if not (UNPACKED / "modules" / "StandIns").exists():
-            maker = [sys.executable, source / "standins" / "make_standins.py", "--out", UNPACKED / "modules"]
+            script, modules = source / "standins" / "make_standins.py", UNPACKED / "modules"
+            maker = [sys.executable, str(script), "--out", str(modules)]
             subprocess.run(maker, check=True, capture_output=True)
     return UNPACKED / "pwsh" / "pwsh"
 
@@ -53,15 +54,8 @@ def check(*files: Path) -> subprocess.CompletedProcess[str]:
     """The kit's checker: Windows PowerShell 5.1, and cmdlets and parameters that exist."""
     engine, source = program(), kit()
     assert source is not None
-    command = [
-        engine,
-        "-NoProfile",
-        "-File",
-        source / "check.ps1",
-        *files,
-        "-Allow",
-        "ConvertTo-HgsKeyProtector",
-    ]
+    allowed = ["-Allow", "ConvertTo-HgsKeyProtector"]
+    command = [str(engine), "-NoProfile", "-File", str(source / "check.ps1"), *map(str, files), *allowed]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
@@ -86,18 +80,14 @@ def answer(script: str, module: str, request: Mapping[str, Any], directory: Path
         "STANDIN_DRIVES": str(directory / "drives"),
         "PREFLIGHT_POWERSHELL": str(engine),
     }
-    arguments = ["-Request", directory / "request.json", "-Answer", directory / "answer.json"]
-    file = COLLECTION / "plugins" / "module_utils" / module
-    command = [
-        engine,
-        "-NoProfile",
-        "-NonInteractive",
-        "-File",
-        HERE / "powershell" / script,
-        "-Module",
-        file,
-        *arguments,
-    ]
+    files = {
+        "-File": HERE / "powershell" / script,
+        "-Module": COLLECTION / "plugins" / "module_utils" / module,
+        "-Request": directory / "request.json",
+        "-Answer": directory / "answer.json",
+    }
+    named = [word for name, path in files.items() for word in (name, str(path))]
+    command = [str(engine), "-NoProfile", "-NonInteractive", *named]
     ran = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )

@@ -179,7 +179,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def facts(directory: Path) -> dict[str, dict[str, Any]]:
     """The facts of each case, by its name."""
-    return engine.answer("facts.ps1", "PreflightFacts.psm1", {"cases": cases()}, directory)
+    told: dict[str, dict[str, Any]] = engine.answer(
+        "facts.ps1", "PreflightFacts.psm1", {"cases": cases()}, directory
+    )
+    return told
 
 
 def test_the_scripts_keep_to_windows_powershell_and_to_cmdlets_that_exist() -> None:

@@ -101,7 +101,9 @@ def judged(
     if change is not None:
         change(facts)
     base = WINDOWS_CLUSTER if platform == "windows" else LINUX_CLUSTER
-    return judge("lyon", cluster if cluster is not None else base, facts, network or {}, limits or Limits())
+    site = cluster if cluster is not None else base
+    findings: list[Finding] = judge("lyon", site, facts, network or {}, limits or Limits())
+    return findings
 
 
 def told(findings: list[Finding]) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ foreach ($step in (Get-Content -Raw -LiteralPath $Request | ConvertFrom-Json -As
     $Ansible = [pscustomobject]@{ Changed = $true; CheckMode = $step.check; Result = $null; Diff = $null }
     $parameters = $step.parameters
     $null = & $body @parameters -WhatIf:$step.check
-    $now = Get-MpPreference -ErrorAction SilentlyContinue
+    try { $now = Get-MpPreference } catch { $now = $null }
     $answers += @{
         changed = $Ansible.Changed; result = $Ansible.Result; diff = $Ansible.Diff
         paths = @($now.ExclusionPath | Where-Object { $_ }); processes = @($now.ExclusionProcess | Where-Object { $_ })

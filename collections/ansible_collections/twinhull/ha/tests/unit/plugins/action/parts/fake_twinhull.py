@@ -169,9 +169,21 @@ def job(state: State, name: str) -> dict[str, Any]:
         }
         return {**plain, "state": "running", "progress": progress, "message": "", "result": None}
     if "fails" in faults:
-        raise RefusedError(faults["fails"], "Look at the guest.", 7)
+        return {
+            **plain,
+            **failed(faults["fails"], "Look at the guest.", faults.get("exit_code", 7)),
+            "result": None,
+        }
     result = None if faults.get("no_effect") else effect(state, found["args"])
+    if result and result["differing_bytes"] != result["repaired_bytes"]:
+        return {**plain, **failed(result["message"], "Find out why, then repair.", 1), "result": result}
     return {**plain, "state": "done", "progress": {}, "message": "The agent did it.", "result": result}
+
+
+def failed(message: str, remedy: str, exit_code: int) -> dict[str, Any]:
+    """The part of a job's answer that tells of its failure."""
+    told = {"ok": False, "state": "failed", "message": message, "error": message}
+    return {**told, "remedy": remedy, "exit_code": exit_code}
 
 
 def effect(state: State, args: dict[str, str]) -> Any:
@@ -204,7 +216,13 @@ def verified(state: State, args: dict[str, str]) -> dict[str, Any]:
     differing = state.get("differing_bytes", 0)
     repaired = differing if args["repair"] == "True" else 0
     state["differing_bytes"] = differing - repaired
-    return {"differing_bytes": differing, "repaired_bytes": repaired}
+    message = f"{differing} bytes differ, {repaired} were repaired."
+    return {
+        "state": "complete",
+        "differing_bytes": differing,
+        "repaired_bytes": repaired,
+        "message": message,
+    }
 
 
 def side(state: str, colour: str = "green") -> dict[str, Any]:
