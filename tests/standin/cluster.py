@@ -94,6 +94,7 @@ class Cluster:
     Args:
         copy_looks: how many looks a copy takes.
         job_looks: how many looks a job takes.
+        stores: how each node keeps its cluster.yml.
         swap_fails: the sentence of an agent that abandons every swap; empty: swaps succeed.
     """
 
@@ -104,7 +105,7 @@ class Cluster:
     swap_fails: str = ""
     stops: int = 0
     wire: Wire = field(default_factory=Wire)
-    stores: dict[str, Callable[[], None]] = field(default_factory=dict)
+    stores: dict[str, Callable[[str], None]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def peer(self, node: str) -> Node:

@@ -43,7 +43,7 @@ NETWORKS: dict[str, Any] = {
     "lan": {"roles": ["control", "heartbeat"]},
     "direct": {"roles": ["replication", "heartbeat"]},
 }
-DEFAULT_TIMEOUT_S = 900.0
+DEFAULT_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class Site:
     ports: dict[str, int]
     modules: dict[str, Any]
     number: int
+    addresses: dict[str, dict[str, str]]
     variables: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -168,7 +169,11 @@ class Fleet:
             hosts[node] = ModelMachine(state, self.documentation, cluster, node)
             ports[node] = self._endpoint.add(hosts[node], USER, PASSWORD)
         chosen = dict(modules) if modules is not None else {"VM1": default_module()}
-        site = Site(name, cluster, hosts, ports, chosen, number, tags=dict(tags or {}))
+        addresses = {
+            node: {"lan": host.state.interfaces[0].address, "direct": host.state.interfaces[1].address}
+            for node, host in hosts.items()
+        }
+        site = Site(name, cluster, hosts, ports, chosen, number, addresses, tags=dict(tags or {}))
         self.sites[name] = site
         return site
 
@@ -176,8 +181,10 @@ class Fleet:
         """Write sites.yml and the connection's variables; returns the inventory's directory."""
         target = self.directory / "inventory"
         (target / "group_vars").mkdir(parents=True, exist_ok=True)
+        rings = list(dict.fromkeys(site.tags["ring"] for site in self.sites.values() if "ring" in site.tags))
         sites = {
             "plugin": "twinhull.ha.sites",
+            **({"rings": rings} if rings else {}),
             "defaults": {
                 "platform": "windows",
                 "networks": NETWORKS,
@@ -206,14 +213,11 @@ class Fleet:
     def _site_of_inventory(self, site: Site) -> dict[str, Any]:
         nodes = {
             node: {
-                "addresses": {
-                    "lan": host.state.interfaces[0].address,
-                    "direct": host.state.interfaces[1].address,
-                },
+                "addresses": site.addresses[node],
                 "host": "127.0.0.1",
                 "vars": {"ansible_port": site.ports[node]},
             }
-            for node, host in site.hosts.items()
+            for node in site.hosts
         }
         made: dict[str, Any] = {"nodes": nodes, "modules": site.modules}
         if site.tags:
@@ -356,15 +360,7 @@ def install_by_hand(site: Site, version: str = "0.1.0", *, protected: bool = Tru
     """
     plain = {
         "cluster": site.name,
-        "nodes": {
-            node: {
-                "addresses": {
-                    "lan": host.state.interfaces[0].address,
-                    "direct": host.state.interfaces[1].address,
-                }
-            }
-            for node, host in site.hosts.items()
-        },
+        "nodes": {node: {"addresses": site.addresses[node]} for node in site.hosts},
         "networks": NETWORKS,
         "modules": site.modules,
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.sax.saxutils import escape
 
-from . import agent_service, commands, paths, payload, scripts
+from . import agent_service, commands, paths, payload, scripts, twinhull_cli
 from .argspec import ArgumentsError, Documentation, check
 from .cluster import Cluster
 from .endpoint import Output
@@ -75,6 +75,11 @@ class ModelMachine:
         self._lock = threading.RLock()
         self._ids = 0
         state.boot.time_s = clock() - 86400
+        if cluster is not None:
+            cluster.stores[node] = self._store_configuration
+
+    def _store_configuration(self, text: str) -> None:
+        self.state.files.write(rf"{twinhull_cli.ETC}\cluster.yml", text.encode())
 
     # ---- the endpoint's side ---------------------------------------------------------------------
 

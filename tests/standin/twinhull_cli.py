@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from cryptography import x509
 
 from twinhull.cli.main import main
 from twinhull.cli.parser import build_parser
 from twinhull.cli.shell import Agent, Shell
 from twinhull.config import ClusterConfig, NodeConfig, to_yaml
 from twinhull.errors import AgentDownError, ConfigError, TwinhullError
+from twinhull.transport import pki
 
 from . import paths, windows_config
 from .cluster import Cluster
@@ -108,67 +110,59 @@ def run(host: HostState, cluster: Cluster, argv: Sequence[str], stdin: bytes) ->
         argv: without the program's name.
         stdin: what comes on standard input.
     """
-    out, err = io.StringIO(), io.StringIO()
+    out, err, words = io.StringIO(), io.StringIO(), list(argv)
     shell = ModelShell(out=out, err=err, ask=_nobody, interactive=False, colour=False, node_config=NO_FILE)
     shell.host, shell.cluster = host, cluster
     shell.pause = lambda _seconds: None
-    shell.stdin = lambda: _stdin_text(stdin)
-    words = list(argv)
+    applies = words[:2] == ["config", "apply"]
     own = next((done for names, done in _OWN.items() if tuple(words[: len(names)]) == names), None)
+    text = ""
     try:
         if own is not None:
             build_parser().parse_args(words)
             plain, code = own(host, cluster, words, stdin)
             return Ran(code, json.dumps(plain, indent=2) + "\n")
-        if words[:2] == ["config", "apply"]:
-            words, shell.stdin = _apply_from_model(host, words, shell.stdin)
+        if applies:
+            words, text = _configuration_given(host, words, stdin)
+            translated = to_yaml(windows_config.parse(text, "the new configuration"))
+            shell.stdin = lambda: translated
     except TwinhullError as error:
-        plain = {
-            "ok": False,
-            "error": error.what,
-            "message": error.what,
-            "remedy": error.remedy,
-            "exit_code": error.exit_code,
-        }
-        return Ran(error.exit_code, json.dumps(plain, indent=2) + "\n")
+        return Ran(error.exit_code, json.dumps(_told(error), indent=2) + "\n")
     code = main(words, shell)
-    if words[:2] == ["config", "apply"] and code == 0 and "--dry-run" not in words:
-        _store_configuration(cluster)
+    if applies and code == 0 and "--dry-run" not in words:
+        for name, store in cluster.stores.items():
+            if cluster.nodes[name].up:
+                store(text)
     return Ran(
         code, windows_config.to_windows(out.getvalue(), json=True), windows_config.to_windows(err.getvalue())
     )
+
+
+def _told(error: TwinhullError) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "error": error.what,
+        "message": error.what,
+        "remedy": error.remedy,
+        "exit_code": error.exit_code,
+    }
 
 
 def _nobody(_prompt: str) -> str:
     raise EOFError
 
 
-def _stdin_text(stdin: bytes) -> str:
-    """Standard input as the parser of Linux folders takes it. Raises ConfigError."""
+def _configuration_given(host: HostState, words: list[str], stdin: bytes) -> tuple[list[str], str]:
+    """The command with standard input in place of a file of the host, and the text. Raises ConfigError."""
+    index = next((place for place, word in enumerate(words) if place > 1 and not word.startswith("--")), None)
+    if index is None:
+        return words, ""
+    if words[index] != "-":
+        return [*words[:index], "-", *words[index + 1 :]], _text(host, words[index])
     try:
-        return windows_text(stdin.decode("utf-8-sig"))
+        return words, stdin.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("Standard input is no UTF-8.", "") from error
-
-
-def windows_text(text: str) -> str:
-    """A configuration checked and translated for the agent of today. Raises ConfigError."""
-    return to_yaml(windows_config.parse(text, "standard input"))
-
-
-def _apply_from_model(host: HostState, words: list[str], stdin: Any) -> tuple[list[str], Any]:
-    """A file on the host is read from the model and passed as standard input."""
-    names = [index for index, word in enumerate(words) if index > 1 and not word.startswith("--")]
-    if not names or words[names[0]] == "-":
-        return words, stdin
-    text = windows_text(_text(host, words[names[0]]))
-    words[names[0]] = "-"
-    return words, lambda: text
-
-
-def _store_configuration(cluster: Cluster) -> None:
-    for store in cluster.stores.values():
-        store()
 
 
 def _check(host: HostState, _cluster: Cluster, words: list[str], _stdin: bytes) -> tuple[dict[str, Any], int]:
@@ -212,51 +206,39 @@ def _password(
     }, 0
 
 
-def _pki_show(host: HostState, _cluster: Cluster, words: list[str], _stdin: bytes) -> tuple[Any, int]:
+def _pki_show(
+    host: HostState, _cluster: Cluster, words: list[str], _stdin: bytes
+) -> tuple[list[dict[str, Any]], int]:
+    """The real look at certificates, at copies of the host's files."""
     names = [word for word in words[2:] if not word.startswith("--")]
     directory = names[0] if names else rf"{ETC}\pki"
-    shown = []
-    for kind, name in (("ca", "ca.crt"), ("node", "node.crt"), ("operator", "operator.crt")):
-        entry = host.files.follow(paths.join(directory, name))
-        if entry is not None and entry.content:
-            key = host.files.follow(paths.join(directory, f"{kind}.key"))
-            shown.append(_certificate(entry.path, kind, entry.content, key is not None))
-    return shown, 0
+    with tempfile.TemporaryDirectory(prefix="standin-pki-") as name:
+        for entry in host.files.children(directory) if host.files.follow(directory) else []:
+            if entry.content is not None:
+                Path(name, paths.name(entry.path)).write_bytes(entry.content)
+        found = pki.show(Path(name))
+    return [_certificate(info, directory) for info in found], 0
 
 
-def _certificate(path: str, kind: str, pem: bytes, key_present: bool) -> dict[str, Any]:
-    try:
-        found = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
-        raise TwinhullError(f"{path} is no certificate: {error}") from error
-    names = found.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    organisation = found.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+def _certificate(info: pki.CertificateInfo, directory: str) -> dict[str, Any]:
     return {
-        "path": path,
-        "kind": kind,
-        "name": str(names[0].value) if names else "",
-        "cluster": str(organisation[0].value) if organisation else "",
-        "not_before": found.not_valid_before_utc.isoformat(),
-        "not_after": found.not_valid_after_utc.isoformat(),
-        "days_left": 800,
-        "expiring": False,
-        "expired": False,
-        "fingerprint": hashlib.sha256(found.public_bytes(_der())).hexdigest(),
-        "key_present": key_present,
+        "path": paths.join(directory, Path(info.path).name),
+        "kind": info.kind,
+        "name": info.name,
+        "cluster": info.cluster,
+        "not_before": info.not_before.isoformat(),
+        "not_after": info.not_after.isoformat(),
+        "days_left": info.days_left,
+        "expiring": info.expiring,
+        "expired": info.expired,
+        "fingerprint": info.fingerprint,
+        "key_present": info.key_present,
     }
-
-
-def _der() -> Any:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return Encoding.DER
 
 
 def _snapshot(
     host: HostState, cluster: Cluster, words: list[str], _stdin: bytes
 ) -> tuple[dict[str, Any], int]:
-    import tarfile
-
     options = build_parser().parse_args(words)
     if not cluster.nodes[node_of(host)].up:
         raise AgentDownError("No agent answers on this node.", "Start it with: Start-Service twinhull-agent")

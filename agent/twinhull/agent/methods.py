@@ -180,10 +180,14 @@ class Methods:
         worker = (
             {"alive": False, "pid": None, "trouble": "it is not watched yet"}
             if supervisor is None
-            else {"alive": supervisor.alive, "pid": supervisor.pid, "trouble": supervisor.trouble}
+            else {
+                "alive": supervisor.alive,
+                "pid": supervisor.pid,
+                "trouble": supervisor.hushed or supervisor.trouble,
+            }
         )
         return module_status(
-            supervisor.view if supervisor is not None else None,
+            supervisor.view if supervisor is not None and not supervisor.hushed else None,
             {
                 "folder": str(config.folder),
                 "size_bytes": config.size_bytes,

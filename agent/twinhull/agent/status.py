@@ -23,13 +23,18 @@ def module_status(
     """
     if view is None:
         trouble = worker.get("trouble") or "it is being started"
+        doubt = (
+            "The worker of this module does not answer"
+            if worker.get("alive")
+            else "No worker runs for this module"
+        )
         return {
             **facts,
             "state": "STOP",
             "colour": "red",
             "uptodate": False,
             "holding": False,
-            "sentence": f"No worker runs for this module on this node: {trouble}.",
+            "sentence": f"{doubt} on this node: {trouble}.",
             "waiting_for": "",
             "resource": "unknown",
             "generation": "-",

@@ -168,6 +168,17 @@ class Supervisor:
         return self._pid
 
     @property
+    def hushed(self) -> str:
+        """That the connected worker was not heard for longer than T, so that what it showed last says nothing now.
+
+        It is dead soon, or this agent itself has slept and did not read yet what came meanwhile. Empty otherwise.
+        """
+        silent_s = time.monotonic() - self._heard_s
+        if self._socket is None or silent_s <= self.launch.silence_s:
+            return ""
+        return f"it has been silent for {silent_s:.0f} s"
+
+    @property
     def watching(self) -> bool:
         """Whether the thread that watches does so, was not begun yet, or was told to stop."""
         return not self._running or self._thread.ident is None or self._thread.is_alive()

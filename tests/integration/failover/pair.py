@@ -262,6 +262,7 @@ class Pair:
         self.say(f"SIGSTOP to {match or 'everything'} on node {node.name}")
         with node.frozen(match):
             yield
+            self.watch.woke(node.name, TIMEOUT_S)
         self.say(f"SIGCONT on node {node.name}")
 
     def slow_down(self) -> None:

@@ -156,6 +156,7 @@ class Watch:
         self._story: list[str] = []
         self._doubles: list[str] = []
         self._over = threading.Event()
+        self._woke_s: dict[str, float] = {}
         self._watches = [NodeWatch(node, module, self._take) for node in lab.nodes.values()]
         self._mounts = threading.Thread(target=self._look_at_mounts, name="watch-mounts", daemon=True)
         for thread in (*self._watches, self._mounts):
@@ -197,6 +198,14 @@ class Watch:
         """The moments in which both nodes could have written into their mounted folders."""
         return list(self._doubles)
 
+    def woke(self, node: str, grace_s: float) -> None:
+        """The node's processes were just let go on: for this long nothing that it says of itself counts.
+
+        An agent that wakes answers with what its worker had said before both slept, until the worker, which acknowledges
+        nothing meanwhile, gets the processor and says otherwise. What goes on for longer than that is found all the same.
+        """
+        self._woke_s[node] = time.monotonic() + grace_s
+
     def mounted(self, node: str) -> bool:
         """Whether the folder is mounted for writing on the node."""
         return is_mounted(self._lab[node], self._folder)
@@ -223,6 +232,8 @@ class Watch:
     def _may_write(self, node: str) -> bool:
         """Mounted for writing, while the node says that it runs the module and holds nothing."""
         look = self._looks[node]
+        if time.monotonic() < self._woke_s.get(node, 0.0):
+            return False
         if look.words is None or time.monotonic() - look.at_s > FRESH_S or not self.mounted(node):
             return False
         return look.state in RUNNING_STATES and not look.words["holding"]

@@ -1,4 +1,4 @@
-"""Our own PowerShell: what the models say is what the real engine says. Without the engine it is told that it did not run."""
+"""Our own PowerShell: the models say what the real engine says; without the engine it is told that it did not run."""
 
 from __future__ import annotations
 

@@ -68,11 +68,14 @@ def _set(name: str, value: object) -> Callable[[Site], None]:
 
 
 def _drop(letter: str) -> Callable[[Site], None]:
-    return lambda site: site.b.state.files.volumes.pop(letter) and None
+    def drop(site: Site) -> None:
+        del site.b.state.files.volumes[letter]
+
+    return drop
 
 
 WRONG: dict[str, tuple[str, str, Callable[[Site], None]]] = {
-    "drive": ("error", "path.drive", _drop("D")),
+    "drive": ("error", "drive.missing", _drop("D")),
     "space": ("error", "disk.space", lambda site: _volume(site, "C", free_bytes=1024**2)),
     "thin": ("warning", "disk.outgrow", lambda site: _volume(site, "C", free_bytes=20 * GIB)),
     "fat": ("error", "disk.file_system", lambda site: _volume(site, "C", file_system="ReFS")),
@@ -80,10 +83,10 @@ WRONG: dict[str, tuple[str, str, Callable[[Site], None]]] = {
     "clock": ("error", "clock.", _set("clock_offset_s", 45.0)),
     "virtual": ("error", "virtualisation.", _set("virtualisation", False)),
     "name": ("", "name.", _set("name_resolves", False)),
-    "port": ("error", "port.", _set("foreign_ports", {7410: "other.exe"})),
+    "port": ("error", "port.held", _set("foreign_ports", {7410: "other.exe"})),
     "folder": ("error", "folder.", _file_in_folder),
-    "profile": ("", "network.profile", lambda site: _interface(site, 0, profile="Public")),
-    "address": ("error", "address.", lambda site: _interface(site, 1, address="192.168.99.99")),
+    "profile": ("", "network.public", lambda site: _interface(site, 0, profile="Public")),
+    "address": ("error", "address.missing", lambda site: _interface(site, 1, address="192.168.99.99")),
     "wire": ("error", "network.timeout", lambda site: _break(site, 1, "timeout")),
     "slow": ("warning", "network.rtt", _slow),
     "reboot": ("", "reboot.pending", _set("pending_reboot", True)),

@@ -24,13 +24,6 @@ from .town import MODULES, Town
 HERE = str(REPOSITORY / "tests/system/fleet")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line(
-        "markers", "fleet: needs root and systemd-nspawn: runs playbooks against real hosts"
-    )
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is in this directory; what this machine cannot run is named with the reason."""
     chapters = [item for item in items if str(item.path).startswith(HERE)]

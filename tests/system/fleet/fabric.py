@@ -145,6 +145,10 @@ class Fabric:
             lines = (f"link set {self.places[host].port(network)} down" for network in NETWORKS)
             self._batch(self.switch, *lines)
 
+    def refuse_site(self, number: int) -> None:
+        """Have the control node know no way to a site: who connects there hears so at once."""
+        self._batch(self.control, f"route add unreachable 10.{FIRST_NUMBERS[CONTROL]}.{number}.0/24")
+
     def _bridge(self, name: str) -> None:
         self._batch(
             self.switch,

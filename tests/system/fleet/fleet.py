@@ -132,6 +132,8 @@ class Fleet:
             self.sockets.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._lay_out()
             self.fabric.up()
+            for site in self.dead:
+                self.fabric.refuse_site(self.sites.index(site) + 1)
             for host in self.living:
                 host.boot()
             for host in self.living:

@@ -144,7 +144,7 @@ class Stage:
             raise LabError(
                 f"{playbook} ended before the moment came to interrupt it:\n{text[-TAIL_CHARACTERS:]}"
             )
-        return Outcome(text, process.returncode, _recap(recaps), _results(text), time.monotonic() - begun)
+        return Outcome(text, process.returncode, _recap(recaps), read_results(text), time.monotonic() - begun)
 
     def _follow(
         self,
@@ -174,7 +174,8 @@ def _recap(directory: Path) -> dict[str, dict[str, Any]]:
     return sites
 
 
-def _results(text: str) -> tuple[tuple[str, str, str], ...]:
+def read_results(text: str) -> tuple[tuple[str, str, str], ...]:
+    """(task, host, state) of each result in what ansible-playbook said, in order."""
     task, found = "", []
     for line in text.splitlines():
         banner = TASK_LINE.match(line)

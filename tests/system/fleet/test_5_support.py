@@ -144,7 +144,9 @@ def test_volumes_go_only_when_their_site_is_named(town: Town) -> None:
     assert outcome.outcome("basel") == "done", outcome.tail
     for site, module in (("lyon", GUEST), ("basel", PROGRAM)):
         for host in town.fleet.hosts_of(site):
-            there = host.run(["sh", "-c", f"ls -d /var/lib/twinhull/*/*{module}* 2>/dev/null"], check=False).stdout
+            there = host.run(
+                ["sh", "-c", f"ls -d /var/lib/twinhull/*/*{module}* 2>/dev/null"], check=False
+            ).stdout
             assert bool(there.strip()) == (site == "lyon"), f"{host.name}: {there}"
     for host in town.fleet.hosts_of("basel"):
         assert not host.path("/etc/twinhull").exists()

@@ -13,7 +13,7 @@ from tests.lab.waiting import wait_until
 
 from .fleet import Fleet
 from .host import OUTSIDE, Host
-from .story import Application, Outcome, Stage
+from .story import Application, Outcome, Stage, differences, fingerprint
 
 GUEST = "lyon-vm"
 PROGRAM = "basel-data"
@@ -76,6 +76,7 @@ class Town:
             "lyon": Application(outside / f"{GUEST}.reports", guest.SLOTS),
             "basel": Application(outside / f"{PROGRAM}.reports"),
         }
+        self.unchanged_by_second_install: dict[str, list[str]] = {}
         self._reached: dict[str, Outcome] = {}
 
     def __getitem__(self, host: str) -> Host:
@@ -187,7 +188,16 @@ def installed(town: Town) -> Outcome:
 def installed_again(town: Town) -> Outcome:
     """The second run of install: every living site is installed after it."""
     installed(town)
-    return town.reached("installed again", lambda: town.stage.play("install"))
+
+    def play() -> Outcome:
+        before = {host.name: fingerprint(host) for host in town.fleet.hosts_of("lyon")}
+        outcome = town.stage.play("install")
+        town.unchanged_by_second_install = {
+            name: differences(before[name], fingerprint(town[name])) for name in before
+        }
+        return outcome
+
+    return town.reached("installed again", play)
 
 
 def protected(town: Town) -> Outcome:

@@ -109,6 +109,7 @@ class FakeSupervisor:
         self.alive = True
         self.pid: int | None = 4711
         self.trouble = ""
+        self.hushed = ""
         self.death: Death | None = None
         self.watching = True
         self.sent: list[dict[str, Any]] = []

@@ -142,6 +142,16 @@ def test_the_status_is_there_also_without_certificates_and_workers(agent: Scene,
     assert status["certificate"] is None
 
 
+def test_what_a_silent_worker_showed_last_is_not_shown_as_the_present(agent: Scene) -> None:
+    agent.workers["VM1"].view = view(state="PRIM", colour="green")
+    agent.workers["VM1"].hushed = "it has been silent for 9 s"
+    module = agent.call("status_local")["modules"]["VM1"]
+    assert (module["state"], module["colour"], module["uptodate"]) == ("STOP", "red", False)
+    assert module["sentence"] == (
+        "The worker of this module does not answer on this node: it has been silent for 9 s."
+    )
+
+
 def test_a_module_that_runs_alone_shows_since_when_and_how_much(agent: Scene) -> None:
     agent.workers["VM1"].view = view(state="ALONE", alone_since_s=12.0, marked_bytes=4096)
     shown = agent.call("status_local")["modules"]["VM1"]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,18 @@ def test_a_view_of_another_version_is_completed_and_one_without_a_state_ends_the
 def test_what_is_filled_in_for_another_version_is_everything_that_a_worker_tells() -> None:
     assert {field.name for field in dataclasses.fields(ModuleView)} < set(UNTOLD)
     assert set(view()) <= set(UNTOLD)
+
+
+def test_a_worker_that_is_silent_for_longer_than_the_time_out_is_told_apart(scene: Scene) -> None:
+    supervisor = scene.supervisor
+    supervisor._heard_s = time.monotonic() - 100.0
+    assert supervisor.hushed == ""  # nobody is connected
+    with socket.socket() as connected:
+        supervisor._socket = connected
+        assert supervisor.hushed == "it has been silent for 100 s"
+        supervisor._heard_s = time.monotonic()
+        assert supervisor.hushed == ""
+        supervisor._socket = None
 
 
 def test_a_worker_that_does_not_read_holds_up_nobody(scene: Scene) -> None:

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.twinhull.ha.plugins.plugin_utils import firewall_plan as plan
+
+from ..plugin_utils import firewall_plan as plan
 
 
-def firewall_rules(cluster: Mapping[str, Any], node: str, control_addresses: Iterable[str] = ()) -> list[dict[str, Any]]:
+def firewall_rules(
+    cluster: Mapping[str, Any], node: str, control_addresses: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """See plugin_utils/firewall_plan.py. Raises AnsibleFilterError for a node or an address that is none."""
     return [
         {

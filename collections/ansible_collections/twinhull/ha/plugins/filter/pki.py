@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.twinhull.ha.plugins.plugin_utils import pki_judgement as judgement
+
+from ..plugin_utils import pki_judgement as judgement
 
 
 def judge_authority(
@@ -52,7 +53,9 @@ def judge_certificate(
     verdict = judgement.judge_node(
         judgement.Found(str(found["ca"]), str(found["certificate"]), bool(found["key_present"])),
         judgement.Holder(node, cluster, directory, "\\" if "\\" in directory else "/"),
-        judgement.Authorities([text for text in trusted if text], [text for text in known if text], ca_directory),
+        judgement.Authorities(
+            [text for text in trusted if text], [text for text in known if text], ca_directory
+        ),
         renew_before_days=int(renew_before_days),
         accept_expired=bool(accept_expired),
         now=_now(now),
@@ -73,7 +76,9 @@ def tls_listeners(cluster: Mapping[str, Any], node: str) -> list[list[Any]]:
     try:
         return judgement.tls_listeners(cluster, node)
     except (KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"The cluster's configuration does not say where {node} listens: {error}.") from error
+        raise AnsibleFilterError(
+            f"The cluster's configuration does not say where {node} listens: {error}."
+        ) from error
 
 
 def late_listeners(answer: str, proof: str, expected: str = "") -> list[str]:

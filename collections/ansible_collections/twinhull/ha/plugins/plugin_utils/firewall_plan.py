@@ -173,7 +173,9 @@ def _own_table(rules: Sequence[Rule]) -> str:
 def _accepting_chain(rules: Sequence[Rule], chain: BaseChain) -> str:
     where = f"{chain.family} {chain.table} {_CHAIN}"
     matches = [line for rule in rules for line in _matches(rule, chain.family)]
-    lines = [f"add chain {where}", f"flush chain {where}", f'add rule {where} counter comment "@MARK@"']
+    # The table may be gone at the next boot; then ours must not fail for it.
+    lines = [f"add table {chain.family} {chain.table}", f"add chain {where}", f"flush chain {where}"]
+    lines.append(f'add rule {where} counter comment "@MARK@"')
     return "\n".join([*lines, *(f"add rule {where} {line} accept" for line in matches), ""])
 
 
@@ -205,7 +207,11 @@ def blocking_chains(ruleset: Mapping[str, Any]) -> list[BaseChain]:
     }
     found = []
     for chain in (entry["chain"] for entry in objects if "chain" in entry):
-        if chain.get("hook") != "input" or chain["table"] == TABLE or chain["family"] not in ("inet", "ip", "ip6"):
+        if (
+            chain.get("hook") != "input"
+            or chain["table"] == TABLE
+            or chain["family"] not in ("inet", "ip", "ip6")
+        ):
             continue
         key = (chain["family"], chain["table"], chain["name"])
         if chain.get("policy") == "drop" or key in closed:

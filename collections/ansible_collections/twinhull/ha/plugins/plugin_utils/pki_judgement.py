@@ -123,13 +123,13 @@ def judge_authority(
 ) -> Verdict:
     """Whether the control node's authority can issue for this cluster."""
     path = f"{directory}/ca.crt"
-    if not certificate_text and not key_present:
+    if not certificate_text:
+        # The key is made first: one that lies alone is of a run that was cut off, which goes on with it.
         return Verdict(ABSENT, f"There is no authority in {directory} yet.")
-    if not certificate_text or not key_present:
-        missing = "ca.key" if certificate_text else "ca.crt"
+    if not key_present:
         return Verdict(
             REFUSED,
-            f"{directory} lacks {missing}.",
+            f"{directory} lacks ca.key.",
             "Restore the whole directory from its backup, or name the right one with twinhull_ca_dir.",
         )
     try:
@@ -271,9 +271,7 @@ def _judge_certificate(
     if not found.key_present:
         return Verdict(RENEW, f"{path} is without its key.", "", left, mark)
     if left < renew_before_days:
-        return Verdict(
-            RENEW, f"{path} has {left} days left, fewer than {renew_before_days}.", "", left, mark
-        )
+        return Verdict(RENEW, f"{path} has {left} days left, fewer than {renew_before_days}.", "", left, mark)
     return Verdict(GOOD, f"{path} is valid for {left} days.", "", left, mark)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import socket
 import ssl
 import sys
@@ -75,9 +76,9 @@ def main():
             file.write(sys.stdin.read())
         context.load_cert_chain(path)
     finally:
-        os.unlink(path)
+        pathlib.Path(path).unlink()
     wanted = json.loads(sys.argv[1])["ports"]
-    print(json.dumps({"ports": [ask(context, address, port) for address, port in wanted]}))
+    json.dump({"ports": [ask(context, address, port) for address, port in wanted]}, sys.stdout)
 
 
 main()

@@ -39,7 +39,7 @@ RULES = wanted_rules(CLUSTER, "a", ["10.9.0.0/24"])
 
 
 def test_the_peer_reaches_everything_and_consoles_the_control_port_alone() -> None:
-    assert RULES == [
+    assert list(RULES) == [
         Rule("control", 7410, 7410, ("10.0.0.2", "10.9.0.0/24", "fd00::2")),
         Rule("heartbeat", 7411, 7411, ("10.0.0.2", "fd00::2")),
         Rule("data", 8001, 8032, ("10.0.0.2", "fd00::2")),
@@ -105,7 +105,9 @@ def test_firewalld_loses_only_what_was_written_down_as_ours() -> None:
     foreign = 'rule family="ipv4" source address="10.0.0.8" port port="22" protocol="tcp" accept'
     present = "\n".join(["internal permanent", *wanted, ours, foreign, "internal runtime", *wanted, foreign])
     plan = firewalld_plan(RULES, present, ours + "\n")
-    assert plan.commands == (("firewall-cmd", "--zone=internal", "--permanent", f"--remove-rich-rule={ours}"),)
+    assert plan.commands == (
+        ("firewall-cmd", "--zone=internal", "--permanent", f"--remove-rich-rule={ours}"),
+    )
 
 
 # ---- nftables ----------------------------------------------------------------------------------------------
@@ -130,7 +132,10 @@ def test_a_chain_blocks_by_its_policy_or_by_a_rule_that_matches_all() -> None:
             chain("twinhull", policy="drop"),
         ]
     }
-    assert blocking_chains(ruleset) == [BaseChain("inet", "closed", "input"), BaseChain("inet", "ends", "input")]
+    assert blocking_chains(ruleset) == [
+        BaseChain("inet", "closed", "input"),
+        BaseChain("inet", "ends", "input"),
+    ]
 
 
 def test_chains_of_iptables_are_told_to_their_owner_and_not_written_to() -> None:
@@ -143,7 +148,8 @@ def test_chains_of_iptables_are_told_to_their_owner_and_not_written_to() -> None
 
 
 requires_nft = pytest.mark.skipif(
-    shutil.which("nft") is None or subprocess.run(["unshare", "--net", "nft", "list", "ruleset"]).returncode != 0,
+    shutil.which("nft") is None
+    or subprocess.run(["unshare", "--net", "nft", "list", "ruleset"]).returncode != 0,
     reason="nft needs root and the kernel's nf_tables",
 )
 
@@ -153,7 +159,9 @@ class Nft:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"

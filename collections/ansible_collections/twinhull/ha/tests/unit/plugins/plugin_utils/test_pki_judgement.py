@@ -189,7 +189,7 @@ def test_an_authority_is_judged_by_its_own_files_alone() -> None:
     directory = "/srv/pki/lyon"
     own = Authority()
     assert judge_authority("", False, "lyon", directory, NOW).state == "absent"
-    assert judge_authority("", True, "lyon", directory, NOW).state == "refused"
+    assert judge_authority("", True, "lyon", directory, NOW).state == "absent"
     assert judge_authority(own.text, True, "lyon", directory, NOW).state == "good"
     assert judge_authority(own.text, False, "lyon", directory, NOW).state == "refused"
     assert judge_authority(own.text, True, "paris", directory, NOW).state == "refused"
@@ -200,7 +200,10 @@ def test_an_authority_is_judged_by_its_own_files_alone() -> None:
 def test_every_listener_of_a_node_is_asked() -> None:
     cluster = {
         "nodes": {"a": {"addresses": {"lan": "10.0.0.1", "direct": "10.1.0.1"}}},
-        "networks": {"lan": {"roles": ["heartbeat", "control"]}, "direct": {"roles": ["replication", "heartbeat"]}},
+        "networks": {
+            "lan": {"roles": ["heartbeat", "control"]},
+            "direct": {"roles": ["replication", "heartbeat"]},
+        },
         "modules": {"VM1": {"number": 1}, "VM2": {"number": "2"}},
     }
     assert tls_listeners(cluster, "a") == [
@@ -215,13 +218,21 @@ def test_every_listener_of_a_node_is_asked() -> None:
 def test_who_does_not_listen_is_not_late_and_who_shows_the_former_certificate_is() -> None:
     def told(*ports: tuple[bool, bool | None, str]) -> str:
         seen = [
-            {"address": "10.0.0.1", "port": 7410 + number, "listens": port[0], "trusts": port[1], "fingerprint": port[2]}
+            {
+                "address": "10.0.0.1",
+                "port": 7410 + number,
+                "listens": port[0],
+                "trusts": port[1],
+                "fingerprint": port[2],
+            }
             for number, port in enumerate(ports)
         ]
         return json.dumps({"ports": seen})
 
     assert late_listeners(told((False, None, ""), (True, True, "new")), "certificate", "new") == []
-    assert late_listeners(told((True, True, "old")), "certificate", "new") == ["the process at 10.0.0.1 port 7410"]
+    assert late_listeners(told((True, True, "old")), "certificate", "new") == [
+        "the process at 10.0.0.1 port 7410"
+    ]
     assert late_listeners(told((True, True, "old")), "trust", "") == []
     assert late_listeners(told((True, False, "new")), "trust", "") == ["the process at 10.0.0.1 port 7410"]
     assert late_listeners(told((True, None, "")), "trust", "") == ["the process at 10.0.0.1 port 7410"]

@@ -42,7 +42,9 @@ def run(directory: Path, *steps: dict[str, Any]) -> list[dict[str, Any]]:
     }
     arguments = ["-Script", SCRIPT, "-Request", request, "-Answer", answer]
     command = [program, "-NoProfile", "-NonInteractive", "-File", HERE / "run.ps1", *arguments]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=engine.TIMEOUT_S, check=False)
+    ran = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=engine.TIMEOUT_S, check=False
+    )
     assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}"
     told: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8-sig"))
     return told
@@ -92,7 +94,8 @@ def test_an_uninstall_that_finds_nothing_of_ours_changes_nothing(tmp_path: Path)
 
 def test_a_host_without_defender_is_told_and_not_touched(tmp_path: Path) -> None:
     without = step(tmp_path)
-    fault = "@{ cmdlet = 'Get-MpPreference'; error = @{ id = 'x'; category = 'NotSpecified'; message = 'off'; terminating = $true } }"
+    error = "@{ id = 'x'; category = 'NotSpecified'; message = 'off'; terminating = $true }"
+    fault = f"@{{ cmdlet = 'Get-MpPreference'; error = {error} }}"
     without["setup"] = [f"Edit-StandInState {{ param($State) $State.faults = @({fault}) }}"]
     (told,) = run(tmp_path, without)
     assert not told["changed"]

@@ -98,8 +98,15 @@ def _serve(server: socket.socket, context: ssl.SSLContext) -> None:
 
 
 def probe(certificate: Path, *ports: int) -> list[dict[str, Any]]:
-    arguments = [sys.executable, "-c", PROBE.read_text(), json.dumps({"ports": [["127.0.0.1", port] for port in ports]})]
-    ran = subprocess.run(arguments, input=certificate.read_text(), capture_output=True, text=True, timeout=60, check=True)
+    arguments = [
+        sys.executable,
+        "-c",
+        PROBE.read_text(),
+        json.dumps({"ports": [["127.0.0.1", port] for port in ports]}),
+    ]
+    ran = subprocess.run(
+        arguments, input=certificate.read_text(), capture_output=True, text=True, timeout=60, check=True
+    )
     told: list[dict[str, Any]] = json.loads(ran.stdout)["ports"]
     return told
 
@@ -130,7 +137,10 @@ def test_a_listener_that_does_not_know_the_authority_is_never_taken_for_one_that
 def test_a_listener_that_was_told_of_both_authorities_trusts_both(tmp_path: Path) -> None:
     old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
     with listener(old.issue("a"), old.file, new.file) as port:
-        assert [probe(authority.issue("probe"), port)[0]["trusts"] for authority in (old, new)] == [True, True]
+        assert [probe(authority.issue("probe"), port)[0]["trusts"] for authority in (old, new)] == [
+            True,
+            True,
+        ]
 
 
 def test_a_port_where_nobody_listens_is_told_as_such(tmp_path: Path) -> None:
@@ -141,7 +151,10 @@ def test_a_port_where_nobody_listens_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_a_process_that_hangs_is_not_taken_for_one_that_trusts(tmp_path: Path) -> None:
-    script = "import socket, time\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ntime.sleep(600)"
+    script = (
+        "import socket, time\ns = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True)\ntime.sleep(600)"
+    )
     hanging = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         assert hanging.stdout is not None
