@@ -42,8 +42,9 @@ lab-down: ## remove what `make lab` made, and what crashed runs left (root)
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m tests.lab down; else echo "There is no lab: $(VENV) was never made."; fi
 
 clean: lab-down ## remove the lab, build/, the environment and the caches
-	@rm -rf build dist $(VENV) agent/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find agent tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m tests.system.fleet clean; fi
+	@rm -rf build dist $(VENV) agent/*.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find agent tests bench collections docs inventories -name __pycache__ -type d -prune -exec rm -rf {} +
 
 machine:
 	@.ci/setup machine

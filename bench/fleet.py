@@ -74,11 +74,11 @@ def _tree(root: int) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for task in Path(f"/proc/{pid}/task").glob("*"):
-            try:
+        try:
+            for task in Path(f"/proc/{pid}/task").iterdir():
                 waiting += [int(child) for child in (task / "children").read_text().split()]
-            except OSError:
-                continue
+        except OSError:
+            continue  # it ended meanwhile
     return found
 
 

@@ -147,6 +147,8 @@ class VerifyWorld(World):
             self.one(submit=submit)
         before = len(self.reports)
         while not self.verify(repair=repair, from_bytes=from_bytes):
+            if self.session and self.green:  # the confirmation of a copy, which the world may have kept back
+                self.nodes[self.serving or 0].mirror.finish_copy(self.now_s)
             self.one(submit=submit)
         self.settle()
         while len(self.reports) == before:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils.bundle import Bundle, BundleError, top_folder, verify, write_part
@@ -65,7 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return {**result, **self._make(arguments)}
             return {**result, **self._verify(arguments)}
         except BundleError as error:
-            raise AnsibleActionFail(str(error)) from error
+            return {**result, "failed": True, "msg": str(error)}
 
     def _verify(self, arguments: dict[str, Any]) -> dict[str, Any]:
         bundle = verify(Path(arguments["path"]))

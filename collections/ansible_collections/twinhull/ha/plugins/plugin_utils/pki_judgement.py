@@ -149,7 +149,7 @@ def judge_authority(
         return Verdict(
             REFUSED,
             f"{path} expired on {authority.not_valid_after_utc:%Y-%m-%d}.",
-            "Stop the site's modules, move the directory away and run install.yml with pki_replace=true.",
+            "Stop the site's modules, move this directory and the pki directory of both nodes away, then run install.yml.",
             left,
         )
     return Verdict(GOOD, f"{path} is valid for {left} days.", "", left, fingerprint(authority))
@@ -319,16 +319,19 @@ def late_listeners(answer: str, proof: str, expected: str) -> list[str]:
 
     Args:
         answer: what the probe on the node printed; empty when it did not run.
-        proof: `trust` (the authority is known) or `certificate` (the one expected is shown as well).
-        expected: the fingerprint.
+        proof: `trust` (the authority of the probe is known) or `certificate` (the one expected is shown).
+        expected: its fingerprint.
     """
     try:
         ports = json.loads(answer)["ports"]
     except (ValueError, KeyError, TypeError):
         return ["the node's ports could not be asked; something"]
+
+    def late(seen: Mapping[str, Any]) -> bool:
+        return not seen["trusts"] if proof == "trust" else seen["fingerprint"] != expected
+
     return [
         f"the process at {seen['address']} port {seen['port']}"
         for seen in ports
-        if seen["listens"]
-        and (not seen["trusts"] or (proof == "certificate" and seen["fingerprint"] != expected))
+        if seen["listens"] and late(seen)
     ]

@@ -16,12 +16,22 @@ import sys
 import tempfile
 
 TIMEOUT_S = 10.0
-PATIENCE_S = 2.0
+PATIENCE_S = 3.0
+ATTEMPTS = 3
 REFUSALS = ("UNKNOWN_CA", "CERTIFICATE", "ACCESS_DENIED")
 ENDS = ("EOF", "DECODE_ERROR", "CLOSE_NOTIFY")
 
 
 def ask(context, address, port):
+    """What the listener says, asked again while it does not say whether it took our certificate."""
+    for _ in range(ATTEMPTS):
+        found = ask_once(context, address, port)
+        if found["trusts"] is not None or not found["listens"]:
+            break
+    return found
+
+
+def ask_once(context, address, port):
     """What the listener says. `trusts` is None when that was not to be seen: it did not answer in time, or hung up hard.
 
     TLS 1.3: this side is through before the other has looked at our certificate. So we end our direction, and wait

@@ -236,4 +236,8 @@ def test_who_does_not_listen_is_not_late_and_who_shows_the_former_certificate_is
     assert late_listeners(told((True, True, "old")), "trust", "") == []
     assert late_listeners(told((True, False, "new")), "trust", "") == ["the process at 10.0.0.1 port 7410"]
     assert late_listeners(told((True, None, "")), "trust", "") == ["the process at 10.0.0.1 port 7410"]
+    assert late_listeners(told((True, None, "new")), "certificate", "new") == []
+    assert late_listeners(told((True, None, "")), "certificate", "new") == [
+        "the process at 10.0.0.1 port 7410"
+    ]
     assert late_listeners("", "trust", "") == ["the node's ports could not be asked; something"]
