@@ -86,6 +86,11 @@ class VerifyWorld(World):
             self.nodes[self.serving].mirror.verify_report(self.now_s) is not None
         )
 
+    def confirm_copy(self) -> None:
+        """The confirmation of a copy, which the world may have kept back: nothing is compared before it."""
+        if self.serving is not None and self.session and self.green:
+            self.nodes[self.serving].mirror.finish_copy(self.now_s)
+
     def verify(self, *, from_bytes: int = 0, repair: Repair | None = None) -> bool:
         """Begin a comparison, if that is possible now."""
         assert self.serving is not None
@@ -102,11 +107,12 @@ class VerifyWorld(World):
         if not self.troubles:
             found = [(move, w) for move, w in found if move.rstrip("01") not in ("cut", "power", "kill")]
         if self.session and self.green and not self.comparing and not self.healing:
-            found.append(("verify", 3))
+            found.append(("verify", 12))
         return found
 
     def perform(self, move: str) -> None:
         if move == "verify":
+            self.confirm_copy()
             self.verify()
         else:
             super().perform(move)
@@ -147,8 +153,7 @@ class VerifyWorld(World):
             self.one(submit=submit)
         before = len(self.reports)
         while not self.verify(repair=repair, from_bytes=from_bytes):
-            if self.session and self.green:  # the confirmation of a copy, which the world may have kept back
-                self.nodes[self.serving or 0].mirror.finish_copy(self.now_s)
+            self.confirm_copy()
             self.one(submit=submit)
         self.settle()
         while len(self.reports) == before:

@@ -310,7 +310,8 @@ def part_name(name: str, platform: str) -> str:
 def write_part(bundle: Bundle, platform: str, directory: Path) -> Path:
     """Write what one platform's hosts need of a checked bundle, as one archive: .tar.gz for Linux, .zip for Windows.
 
-    In it: `pip-of-bundle.whl` (runs as it is: `python pip-of-bundle.whl/pip`), `requirements.txt`, `wheels/`, for Windows `python.zip`.
+    In it: `pip-of-bundle.whl` (runs as it is: `python pip-of-bundle.whl/pip`), `requirements.txt`, `wheels/`, and for
+    Windows `python.zip`.
 
     Args:
         bundle: as `verify` returned it.
