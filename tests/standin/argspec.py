@@ -7,6 +7,7 @@ suboptions. An unknown argument fails although older modules ignore it: it is a 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -204,6 +205,6 @@ class Documentation:
             name: options for name, options in self._options.items() if not name.startswith("twinhull.")
         }
         self.cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.cache.with_suffix(f".{threading.get_ident()}")
+        temporary = self.cache.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         temporary.write_text(json.dumps(packaged))
         temporary.replace(self.cache)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -136,7 +137,7 @@ class Fleet:
     def __init__(self, directory: Path, *, tls: bool = True) -> None:
         self.directory = directory
         self.sites: dict[str, Site] = {}
-        self.documentation = Documentation(REPOSITORY, directory.parent / "standin-documentation.json")
+        self.documentation = Documentation(REPOSITORY, _documentation_cache())
         self.ca = directory / "winrm-ca.pem"
         self._tls = tls
         self._endpoint = Endpoint(_server_context(directory, self.ca) if tls else None)
@@ -291,6 +292,11 @@ class Fleet:
     def problems(self) -> list[str]:
         """Of all sites."""
         return [text for site in self.sites.values() for text in site.problems()]
+
+
+def _documentation_cache() -> Path:
+    """Where the documentation of the packaged collections is kept, by their version."""
+    return REPOSITORY / "build" / "standin" / f"documentation-{metadata.version('ansible')}.json"
 
 
 _ENVIRONMENT = {

@@ -129,7 +129,8 @@ def run(host: HostState, cluster: Cluster, argv: Sequence[str], stdin: bytes) ->
     except TwinhullError as error:
         return Ran(error.exit_code, json.dumps(_told(error), indent=2) + "\n")
     code = main(words, shell)
-    if applies and code == 0 and "--dry-run" not in words:
+    said = out.getvalue().rstrip()
+    if applies and code == 0 and ('"applied": true' in said or said.endswith("Applied.")):
         for name, store in cluster.stores.items():
             if cluster.nodes[name].up:
                 store(text)

@@ -663,5 +663,5 @@ def test_comparisons_and_repairs_among_crashes_lose_nothing_and_end_with_equal_n
     while not (world.session and world.green):
         world.step()
     world.run_verify(repair=Repair.FROM_PRIMARY)
-    assert len(world.reports) > 1
+    assert world.reports
     world.heal()
