@@ -165,6 +165,9 @@ def measure(
         problems=len(fleet.problems()),
     )
     print(row(figures), flush=True)
+    if run.exit_code:
+        told = [line for line in run.text.splitlines() if line.startswith("left out")]
+        print("\n".join(told[:3] or run.text.splitlines()[-5:]), flush=True)
     return figures
 
 
@@ -184,6 +187,22 @@ def _pieces(fleet: Fleet, directory: Path, forks: int) -> Iterator[Figures]:
         play = directory / f"piece{number}.yml"
         play.write_text(f"- hosts: twinhull\n  gather_facts: false\n  tasks:\n    - {task}\n")
         yield measure(fleet, name, play, forks=forks)
+
+
+def _install_checked(directory: Path, sites: int, forks: int, *, tls: bool) -> Figures:
+    """install.yml in check mode over bare hosts."""
+    with Fleet(directory / "bare", tls=tls) as fleet:
+        for number in range(sites):
+            fleet.add_site(f"bare-{number:04d}")
+        extra = {
+            "twinhull_bundle": str(bundle.make(directory, "0.1.0")),
+            "agent_part_dir": str(directory / "parts"),
+            "twinhull_ca_dir": str(directory / "pki") + "/{{ twinhull_site }}",
+            "twinhull_output_dir": str(directory / "reports"),
+        }
+        return measure(
+            fleet, "install --check, bare hosts", "playbooks/install.yml", "--check", forks=forks, extra=extra
+        )
 
 
 def _arguments() -> argparse.Namespace:
@@ -225,17 +244,8 @@ def main() -> int:
             )
             if not args.no_pieces:
                 found += _pieces(fleet, directory, forks)
-            if args.install:
-                extra |= {
-                    "twinhull_bundle": str(bundle.make(directory, "0.1.0")),
-                    "agent_part_dir": str(directory / "parts"),
-                }
-                extra["twinhull_ca_dir"] = str(directory / "pki") + "/{{ twinhull_site }}"
-                found.append(
-                    measure(
-                        fleet, "install --check", "playbooks/install.yml", "--check", forks=forks, extra=extra
-                    )
-                )
+        if args.install:
+            found.append(_install_checked(directory, args.sites, args.forks[0], tls=not args.http))
     machine = {
         "processors": os.cpu_count(),
         "machine": platform.machine(),

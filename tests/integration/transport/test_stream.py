@@ -17,7 +17,7 @@ from tests.integration.transport.support import Cluster, join, pair, raw_connect
 from twinhull.core import frames as core
 from twinhull.core.identity import Id
 from twinhull.errors import AuthenticationError, PeerUnreachableError, TransportError
-from twinhull.transport import pki, tls
+from twinhull.transport import frames, pki, tls
 from twinhull.transport.listener import Listener
 from twinhull.transport.protocol import FrameReceived, Opened, StreamProtocol
 from twinhull.transport.stream import SOCKET_BUFFER_BYTES, TlsStream
@@ -127,8 +127,8 @@ class TestStream:
         b.send(right.data_to_send())
         wait_for(a)
         wait_for(b)
-        assert list(left.receive_data(a.receive())) == [Opened(1, "b")]
-        assert list(right.receive_data(b.receive())) == [Opened(1, "a")]
+        assert list(left.receive_data(a.receive())) == [Opened(frames.MAX_VERSION, "b")]
+        assert list(right.receive_data(b.receive())) == [Opened(frames.MAX_VERSION, "a")]
         for end in (left, right):
             end.set_session(Id(b"s" * 16), Id(b"g" * 16))
         left.send_frame(core.Write(1, 4096, b"\5" * 4096))

@@ -206,7 +206,7 @@ def fingerprint(host: Host) -> dict[str, str]:
         ["systemctl", "list-unit-files", "--plain", "--no-legend", "--type=service,socket,timer"]
     )
     found["unit files"] = running.stdout
-    found["packet filter"] = host.run(["nft", "list", "ruleset"]).stdout
+    found["packet filter"] = host.run(["nft", "--stateless", "list", "ruleset"]).stdout
     found["agent"] = host.run(["systemctl", "is-active", "twinhull-agent"], check=False).stdout
     return found
 
