@@ -194,6 +194,7 @@ def test_defender_leaves_our_files_alone(story: Story) -> None:
     defender = _site(story, "lyon").a.state.defender
     assert any("Program Files\\Twinhull" in path for path in defender.exclusion_path)
     assert default_module()["folder"] in defender.exclusion_path
+    assert rf"{ETC}\data" in defender.exclusion_path
 
 
 def test_an_edition_without_hyper_v_is_refused_before_anything_is_changed(story: Story) -> None:
