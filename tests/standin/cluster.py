@@ -25,7 +25,8 @@ class Replica:
 
     Args:
         looks_left: how many looks at the status a copy to this mirror still takes.
-        copies: whether a copy never ends (a test holds a module orange with it).
+        stuck: a copy never ends (a test holds a module orange with it).
+        trouble: what the agent says is wrong; makes it red.
     """
 
     state: str = "STOP"

@@ -241,7 +241,6 @@ class HostState:
     events: list[str] = field(default_factory=list)
     processes: dict[int, str] = field(default_factory=dict)
     jobs: dict[str, Any] = field(default_factory=dict)
-    agent_installed: dict[str, str] = field(default_factory=dict)
     boot: Boot = field(default_factory=Boot)
 
     @property

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.standin import commands, paths, scripts, twinhull_cli, windows_config
-from tests.standin.argspec import ArgumentsError, check
+from tests.standin.argspec import ArgumentsError, Documentation, check
 from tests.standin.files import DiskFullError, FileSystemError, MemoryFiles, Volume
-from tests.standin.fleet import Fleet, Site, default_module, install_by_hand
+from tests.standin.fleet import REPOSITORY, Fleet, Site, default_module, install_by_hand
+from tests.standin.handlers import HANDLERS, Call
+from tests.standin.machine import ModelMachine
 from tests.standin.model import new_host
 
 
@@ -107,6 +110,20 @@ def test_literals_of_powershell_are_read() -> None:
 def test_windows_folders_survive_the_parser_of_today() -> None:
     text = windows_config.to_posix(r"D:\Twinhull\VM1")
     assert windows_config.to_windows(text) == r"D:\Twinhull\VM1"
+
+
+def test_the_preflights_facts_have_the_parts_that_the_real_powershell_reads() -> None:
+    utils = REPOSITORY / "collections/ansible_collections/twinhull/ha/plugins/module_utils"
+    real = (utils / "PreflightFacts.psm1").read_text()
+    parts = set(re.findall(r"Read-PreflightPart \$facts '(\w+)'", real))
+    host = new_host("one")
+    machine = ModelMachine(host, Documentation(REPOSITORY))
+    names = ("data_dir", "install_dir")
+    args: dict[str, Any] = dict.fromkeys(names, r"C:\x") | {"folders": [], "ports": [], "domains": []}
+    call = Call(host, args, frozenset(), check_mode=False, diff=False, machine=machine)
+    facts = HANDLERS["twinhull.ha.win_preflight_facts"](call)["ansible_facts"]["twinhull_preflight"]
+    assert parts
+    assert parts - set(facts) == set()
 
 
 @pytest.fixture

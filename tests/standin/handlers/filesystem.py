@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from .. import paths
-from ..files import Entry, FileSystemError
+from ..files import Entry
 from .base import Call, Handler, ModuleFailedError, Result, with_diff
 
 
@@ -376,4 +376,3 @@ HANDLERS: dict[str, Handler] = {
     "community.windows.win_lineinfile": win_lineinfile,
     "community.windows.win_unzip": win_unzip,
 }
-FAILURES = (FileSystemError,)
