@@ -29,7 +29,7 @@ from twinhull.worker.parts import volume_directory
 
 from . import follow, protect, snapshot, verifying
 from .agent import Agent
-from .desired import Wish
+from .desired import Wish, unfinished_protection
 from .jobs import Job
 from .status import cluster_warnings, module_status, only_newest_verify, unreachable_node
 
@@ -193,6 +193,7 @@ class Methods:
                 "size_bytes": config.size_bytes,
                 "preferred": config.preferred,
                 "witness": agent.cluster.witness.kind.name.lower(),
+                "unfinished": "protect" if unfinished_protection(agent.node.data_dir, name).exists() else "",
             },
             worker,
         )

@@ -18,7 +18,8 @@ def module_status(
 
     Args:
         view: what its worker last told, or None when no worker is connected.
-        facts: what the configuration says (folder, size_bytes, preferred, witness).
+        facts: what the configuration says (folder, size_bytes, preferred, witness), and `unfinished`: the command of
+            several steps that was interrupted here, or nothing.
         worker: alive, pid, trouble.
     """
     if view is None:
@@ -55,6 +56,7 @@ def module_status(
     return {
         **facts,
         **{key: view.get(key) for key in VIEW_KEYS},
+        "sentence": _sentence(view, str(facts.get("unfinished", ""))),
         "sync": view["sync"] if _is_source_of_resync(view) else None,
         "last_sync": view["sync"],
         "unprotected": None if alone_s is None else {"since_s": alone_s, "bytes": view["marked_bytes"]},
@@ -63,6 +65,16 @@ def module_status(
         "worker": dict(worker),
         "worker_version": view.get("version") or "unknown",
     }
+
+
+def _sentence(view: Mapping[str, Any], unfinished: str) -> str:
+    """What the worker says of the state, and what a person has to bring to its end."""
+    said = str(view.get("sentence") or "")
+    if not unfinished or view["state"] != "STOP" or view.get("moving"):
+        return said
+    module, node = view.get("module"), view.get("node")
+    left = f"`twinhull {unfinished} {module}` was interrupted on {node}: run it again there"
+    return f"{said.rstrip('.')}; {left}" if said else left
 
 
 def _is_source_of_resync(view: Mapping[str, Any]) -> bool:

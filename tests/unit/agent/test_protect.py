@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.agent.agent_scene import Scene, view
 
-from twinhull.agent import protect
+from twinhull.agent import desired, protect
 from twinhull.agent.desired import Wish
 from twinhull.errors import PeerUnreachableError
 
@@ -48,6 +48,22 @@ def test_a_module_is_started_here_and_then_there(ready: Scene) -> None:
     assert [name for name, _ in ready.peer.calls][-1] == "join"
     assert ready.agent.wishes.get("VM1") is Wish.STARTED
     assert ready.audited() == [("anna (anna)", "protect", "VM1")]
+
+
+def test_a_protection_that_was_interrupted_says_what_is_left_to_do(ready: Scene) -> None:
+    mark = desired.unfinished_protection(ready.agent.node.data_dir, "VM1")
+    assert ready.call("status_local")["modules"]["VM1"]["unfinished"] == ""
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    told = ready.call("status_local")["modules"]["VM1"]
+    assert told["unfinished"] == "protect"
+    assert told["sentence"] == (
+        "VM1 is stopped on a; `twinhull protect VM1` was interrupted on a: run it again there"
+    )
+    ready.workers["VM1"].view = view(sentence="")
+    assert ready.call("status_local")["modules"]["VM1"]["sentence"].startswith("`twinhull protect VM1`")
+    ready.workers["VM1"].view = view(state="ALONE", sentence="it starts")
+    assert ready.call("status_local")["modules"]["VM1"]["sentence"] == "it starts"
 
 
 def test_without_a_worker_nothing_begins(ready: Scene) -> None:

@@ -21,8 +21,8 @@ class ActionModule(TwinhullAction):
         """Raises CommandError or TaskError."""
         module, deadline = options["module"], self.deadline_s(options)
         status = self.status_of(host, options, module)
-        protected = any(side.protected for side in status.sides(module))
         wanted = options["state"] == "present"
+        protected = _is_protected(status, module, to_its_end=wanted)
         result: Result = {"changed": protected != wanted, "diff": _diff(module, protected, wanted)}
         result["module"] = module
         if not result["changed"]:
@@ -40,9 +40,16 @@ class ActionModule(TwinhullAction):
         module = options["module"]
 
         def reached(status: Status) -> bool:
-            return any(side.protected for side in status.sides(module)) == wanted
+            return _is_protected(status, module, to_its_end=wanted) == wanted
 
         return self.carry_out(host, words, options, module, goal=reached, deadline_s=deadline_s)
+
+
+def _is_protected(status: Status, module: str, *, to_its_end: bool) -> bool:
+    """Whether either node has a volume with content; `to_its_end`: and no protection that was interrupted is left."""
+    sides = status.sides(module)
+    interrupted = any(side.unfinished == "protect" for side in sides)
+    return any(side.protected for side in sides) and not (to_its_end and interrupted)
 
 
 def _protect(options: Mapping[str, Any]) -> list[str]:

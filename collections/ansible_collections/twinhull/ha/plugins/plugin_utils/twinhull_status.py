@@ -28,6 +28,7 @@ class Side:
         generation: `-` for a blank replica.
         suspended: the checkers rest.
         sync: progress of a copy between the nodes, or None.
+        unfinished: the command of several steps that was interrupted on this node; empty when there is none.
         known: the node answered and has the module in its configuration.
         worker_alive: the module's process runs there.
     """
@@ -42,6 +43,7 @@ class Side:
     generation: str = ""
     suspended: bool = False
     sync: Plain | None = field(default=None, hash=False)
+    unfinished: str = ""
     known: bool = False
     worker_alive: bool = False
 
@@ -138,6 +140,7 @@ def _side(node: str, plain: Plain) -> Side:
         generation=str(plain.get("generation") or ""),
         suspended=bool(checkers.get("suspended")),
         sync=plain.get("sync") if isinstance(plain.get("sync"), Mapping) else None,
+        unfinished=str(plain.get("unfinished") or ""),
         known=True,
         worker_alive=bool(worker.get("alive", True)),
     )

@@ -169,6 +169,14 @@ def test_checkers_are_suspended_and_resumed(lab: Lab) -> None:
     assert lab.changing_commands() == ["checker suspend VM1 --no-wait", "checker resume VM1 --no-wait"]
 
 
+def test_a_protection_that_was_interrupted_is_brought_to_its_end(lab: Lab) -> None:
+    with lab.edited() as state:
+        state["modules"]["VM1"] = {"a": side("STOP", "red", unfinished="protect"), "b": BLANK}
+    results = lab.play(lab.task("protected_vm", module="VM1"), lab.task("protected_vm", module="VM1"))
+    assert changed(results) == [True, False]
+    assert lab.changing_commands() == ["protect VM1 --yes=VM1 --no-wait"]
+
+
 def test_a_vm_is_protected_and_given_back(lab: Lab) -> None:
     with lab.edited() as state:
         state["modules"]["VM1"] = {"a": BLANK, "b": BLANK}

@@ -202,7 +202,7 @@ def effect(state: State, args: dict[str, str]) -> Any:
     elif command == "checker":
         own["checkers"] = {"suspended": args["what"] == "suspend", "items": {}}
     elif command == "protect":
-        own.update({**side("PRIM"), "generation": "1234"})
+        own.update({**side("PRIM"), "generation": "1234", "unfinished": ""})
         other.update({**side("SECOND"), "generation": "1234"})
     elif command == "unprotect":
         own.update({**side("STOP", "red"), "generation": "-"})
