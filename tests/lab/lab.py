@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from . import install, processes, registry
 from .commands import LabError, run
+from .leftovers import mount_connections
 from .network import OBSERVER, Fabric
 from .node import PRIVATE_DIRECTORIES, Node, NodeState
 from .waiting import wait_until
@@ -275,6 +276,7 @@ def check_machine(*, libvirt: bool) -> None:
     missing += [device for device in ("/dev/fuse", "/dev/loop-control") if not Path(device).exists()]
     if missing:
         raise LabError(f"this machine lacks {', '.join(missing)}: `make lab` installs what Debian has of it")
+    mount_connections()
 
 
 def sweep_stale() -> list[str]:

@@ -44,6 +44,15 @@ class LoopInfo(ctypes.Structure):
     )
 
 
+def mount_connections() -> None:
+    """Have fusectl on this machine, as systemd has on every one.
+
+    Without it the exports of a killed node cannot be taken away, and whoever waits for them waits for ever.
+    """
+    if CONNECTIONS.is_dir() and not CONNECTIONS.is_mount():
+        run(["mount", "-t", "fusectl", "fusectl", CONNECTIONS])
+
+
 @dataclass(frozen=True)
 class Leftovers:
     """What of the machine a node holds.

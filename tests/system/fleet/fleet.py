@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from tests.lab import processes
 from tests.lab.commands import LabError, run
+from tests.lab.leftovers import mount_connections
 
 from . import inventory, registry, tree
 from .fabric import CONTROL, SITE_NETWORKS, Fabric, Place
@@ -26,7 +27,6 @@ NAME_LIMIT = 12
 NEEDED = ("ip", "nft", "unshare", "nsenter", "mount", "systemd-nspawn", "ssh", "ssh-keygen", "mmdebstrap")
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_INSTANCES_WANTED = 1024
-FUSE_CONNECTIONS = Path("/sys/fs/fuse/connections")
 PLAY_TIMEOUT_S = 1800.0
 Say = Callable[[str], None]
 
@@ -310,9 +310,7 @@ def check_machine() -> None:
     overlay = "overlay" in Path("/proc/filesystems").read_text(encoding="ascii")
     if not overlay or not Path("/dev/fuse").exists() or not Path("/dev/loop-control").exists():
         raise LabError("this kernel lacks overlayfs, FUSE or loop devices: the fleet's hosts need them")
-    # Without it the exports of a host that lost its power cannot be taken away, and whoever waits for them waits for ever.
-    if FUSE_CONNECTIONS.is_dir() and not FUSE_CONNECTIONS.is_mount():
-        run(["mount", "-t", "fusectl", "fusectl", FUSE_CONNECTIONS])
+    mount_connections()
     # Every systemd, dbus and journal takes some; Debian's default is too small for two fleets at once.
     if int(INOTIFY_INSTANCES.read_text(encoding="ascii")) < INOTIFY_INSTANCES_WANTED:
         INOTIFY_INSTANCES.write_text(str(INOTIFY_INSTANCES_WANTED), encoding="ascii")
