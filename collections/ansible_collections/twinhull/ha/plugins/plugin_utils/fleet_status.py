@@ -14,6 +14,7 @@ WORST_FIRST = ("red", "orange", "green")
 STANDING_WARNINGS = ("no witness: ", "ping witness: ")
 """Warnings that stand as long as the cluster is configured so: the agent's own `status --check` counts them neither."""
 
+WORDS_BEFORE_A_REASON = ("Task failed: ", "Failed to connect to the host via ssh: ")
 UNKNOWN = "-"
 COLUMNS = ("site", "ring", "module", "runs on", "mirror", "colour", "says")
 
@@ -131,8 +132,7 @@ def _site_rows(answers: Sequence[Answer]) -> Iterator[Row]:
     speaking = [answer for answer in answers if answer.status is not None]
     first = answers[0]
     if not speaking:
-        says = "; ".join(f"{answer.host}: {answer.error}" for answer in silent)
-        yield Row(first.site, first.ring, UNKNOWN, UNKNOWN, UNKNOWN, "red", says)
+        yield Row(first.site, first.ring, UNKNOWN, UNKNOWN, UNKNOWN, "red", _silence(silent))
         return
     names = sorted({name for answer in speaking for name in _module_names(answer.status or {})})
     if not names or silent:
@@ -142,9 +142,20 @@ def _site_rows(answers: Sequence[Answer]) -> Iterator[Row]:
         yield _module_row(first, name, speaking)
 
 
+def _silence(silent: Sequence[Answer]) -> str:
+    """Who gave no answer, and the tool's own reason without the words that Ansible puts before it."""
+    told = []
+    for answer in silent:
+        reason = answer.error
+        for words in WORDS_BEFORE_A_REASON:
+            reason = reason.removeprefix(words)
+        told.append(f"{answer.host} gives no answer: {reason}")
+    return "; ".join(told)
+
+
 def _site_colour(speaking: Sequence[Answer], silent: Sequence[Answer]) -> tuple[str, str]:
     if silent:
-        return "red", "; ".join(f"{answer.host}: {answer.error}" for answer in silent)
+        return "red", _silence(silent)
     nodes = [node for answer in speaking for _, node in _nodes(answer.status or {})]
     if not all(node.get("reachable") for node in nodes):
         return "red", "the nodes do not reach each other; no module is configured"

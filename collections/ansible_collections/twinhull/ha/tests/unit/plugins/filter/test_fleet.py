@@ -134,7 +134,7 @@ def test_a_host_that_does_not_answer_makes_its_site_red_and_is_named() -> None:
     assert told["worst"] == "red"
     assert {row["site"] for row in told["rows"] if row["colour"] == "red"} == {"lyon"}
     assert told["unreachable"] == [{"site": "lyon", "host": "lyon-b", "error": "Connection timed out"}]
-    assert "lyon-b: Connection timed out" in fleet_table(told)
+    assert "lyon-b gives no answer: Connection timed out" in fleet_table(told)
 
 
 def test_a_site_of_which_nobody_answers_is_still_told() -> None:
