@@ -71,28 +71,22 @@ LANES: dict[str, tuple[Step, ...]] = {
         ),
         _pytest("failover", "tests/integration/failover"),
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
+        _pytest("preflight", "tests/integration/preflight", coverage=False),
+        _pytest(
+            "windows", "tests/integration/windows_playbooks", "tests/integration/fleet_scale", coverage=False
+        ),
     ),
     "collection": (
         _command("lint", "make", "--no-print-directory", "lint"),
-        _command("collection", ".ci/collection", "archive", "docs", "lint", "changelog"),
+        _pytest("fleet", "tests/system/fleet", coverage=False),
+        _command("collection", ".ci/collection"),
     ),
 }
-BY_NAME = (
-    _pytest("preflight", "tests/integration/preflight", coverage=False),
-    _command("sanity", ".ci/collection", "sanity"),
-    _command("units", ".ci/collection", "units"),
-    _pytest(
-        "windows", "tests/integration/windows_playbooks", "tests/integration/fleet_scale", coverage=False
-    ),
-    _pytest("fleet", "tests/system/fleet", coverage=False),
-)
-"""Steps that run when they are named; a whole run says that it did without them."""
 
 
 def main() -> int:
     """Run what the command line says; the exit status."""
-    whole = {step.name: step for lane in LANES.values() for step in lane}
-    steps = {**whole, **{step.name: step for step in BY_NAME}}
+    steps = {step.name: step for lane in LANES.values() for step in lane}
     parser = argparse.ArgumentParser(description="Runs everything that proves Twinhull.")
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"only these: {', '.join(steps)}")
     parser.add_argument("--list", action="store_true", help="print the steps and their commands, run nothing")
@@ -104,12 +98,9 @@ def main() -> int:
         for step in steps.values():
             sys.stdout.write(f"{step.name:12} {' '.join(step.argv)}\n")
         return 0
-    wanted = set(arguments.steps) or set(whole)
-    lanes = [[step for step in lane if step.name in wanted] for lane in (*LANES.values(), BY_NAME)]
-    if not arguments.steps:
-        names = " ".join(step.name for step in BY_NAME)
-        sys.stdout.write(f'NOT RUN, because it runs by name only: make test STEPS="{names}"\n')
-    return Run(whole=wanted >= set(whole)).all([lane for lane in lanes if lane])
+    wanted = set(arguments.steps) or set(steps)
+    lanes = [[step for step in lane if step.name in wanted] for lane in LANES.values()]
+    return Run(whole=wanted >= set(steps)).all([lane for lane in lanes if lane])
 
 
 class Run:
