@@ -338,7 +338,10 @@ class Mirror:
         self._end_if_over()
 
     def quiesce(self, now_s: float | None = None) -> None:
-        """Tell `Quiesced` once nothing is in flight and everything is flushed; in step, also no mark is left."""
+        """Tell `Quiesced` once nothing is in flight and everything is flushed; in step, also no mark is left.
+
+        A disk that failed for good and whose errors go up to the VM is not waited for.
+        """
         self._at(now_s)
         self._verifier.end("the module is handed over or stopped")
         self._quiescing = True
@@ -466,7 +469,14 @@ class Mirror:
         if not self._quiescing or self._desk.part is Part.SECONDARY:
             return
         client, flusher = self._client, self._flusher
-        if client.unfinished or (client.waiting and client.io is Io.OPEN) or not flusher.idle:
+        if client.unfinished or (client.waiting and client.io is Io.OPEN):
+            return
+        if client.fails_up and flusher.failed:
+            # This disk flushes nothing any more, and the VM was told so: there is nothing left to wait for.
+            self._quiescing = False
+            self._desk.tell(Quiesced())
+            return
+        if not flusher.idle:
             return
         if not self._quiesce_flushed or flusher.complete_stamp < self._activity.stamp:
             self._quiesce_flushed = True

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.core.mirror_kit import DATA, KIB, SIZE, Bench
 
 from twinhull.core import effects as fx
-from twinhull.core.events import DiskFailed, PeerDisk, SessionEnded
+from twinhull.core.events import DiskFailed, PeerDisk, Quiesced, SessionEnded
 from twinhull.core.frames import (
     MAX_DATA_BYTES,
     Ack,
@@ -579,6 +579,24 @@ def test_a_failed_flush_is_final() -> None:
     later = [bench.flush(), bench.write(0), bench.write(0, fua=True)]
     assert bench.answers() == dict.fromkeys([first, waiting, *later], errno.EIO)
     assert bench.asked(fx.LocalFlush) == []
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_a_module_whose_disk_flushes_no_more_can_be_stopped(told_first: bool) -> None:
+    bench = Bench(log=(0,)).alone()
+    bench.flush()
+    bench.answer(bench.asked(fx.LocalFlush)[0], "input/output error")
+    if told_first:
+        bench.mirror.fail_up(bench.now_s)
+    bench.mirror.quiesce(bench.now_s)
+    if not told_first:
+        bench.tick(1.0)
+        assert bench.events(Quiesced) == []
+        bench.mirror.fail_up(bench.now_s)
+        bench.tick(1.0)
+    assert bench.events(Quiesced) == [Quiesced()]
+    bench.tick(1.0, times=3)
+    assert bench.events(Quiesced) == [Quiesced()]
 
 
 def test_a_log_that_fails_stops_new_extents_and_nothing_else() -> None:
