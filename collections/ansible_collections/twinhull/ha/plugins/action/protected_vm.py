@@ -9,7 +9,7 @@ from ..plugin_utils import twinhull_status as goals
 from ..plugin_utils.twinhull_action import Result, TwinhullAction
 from ..plugin_utils.twinhull_arguments import PROTECTED_VM
 from ..plugin_utils.twinhull_host import Host
-from ..plugin_utils.twinhull_status import Status
+from ..plugin_utils.twinhull_status import Goal, Status
 
 
 class ActionModule(TwinhullAction):
@@ -42,7 +42,15 @@ class ActionModule(TwinhullAction):
         def reached(status: Status) -> bool:
             return _is_protected(status, module, to_its_end=wanted) == wanted
 
-        return self.carry_out(host, words, options, module, goal=reached, deadline_s=deadline_s)
+        return self.carry_out(
+            host,
+            words,
+            options,
+            module,
+            goal=reached,
+            given_up=_was_cut_off(module) if wanted else None,
+            deadline_s=deadline_s,
+        )
 
 
 def _is_protected(status: Status, module: str, *, to_its_end: bool) -> bool:
@@ -50,6 +58,17 @@ def _is_protected(status: Status, module: str, *, to_its_end: bool) -> bool:
     sides = status.sides(module)
     interrupted = any(side.unfinished == "protect" for side in sides)
     return any(side.protected for side in sides) and not (to_its_end and interrupted)
+
+
+def _was_cut_off(module: str) -> Goal:
+    """A protection of which nobody knows any more: nothing is moved, and the resource does not run in its folder."""
+
+    def seen(status: Status) -> bool:
+        own = status.side(module)
+        at_rest = own.worker_alive and own.state in ("STOP", "WAIT")
+        return at_rest and not _is_protected(status, module, to_its_end=True)
+
+    return seen
 
 
 def _protect(options: Mapping[str, Any]) -> list[str]:

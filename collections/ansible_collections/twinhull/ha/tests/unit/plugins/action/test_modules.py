@@ -177,6 +177,15 @@ def test_a_protection_that_was_interrupted_is_brought_to_its_end(lab: Lab) -> No
     assert lab.changing_commands() == ["protect VM1 --yes=VM1 --no-wait"]
 
 
+def test_a_protection_that_a_reboot_cut_off_is_told_at_once(lab: Lab) -> None:
+    with lab.edited() as state:
+        state["modules"]["VM1"] = {"a": side("STOP", "red", unfinished="protect"), "b": BLANK}
+        state["faults"] = {"job_lost": True, "no_effect": True}
+    (result,) = lab.play(lab.task("protected_vm", module="VM1"))
+    assert "the agent was restarted meanwhile, and the work was not done" in result["msg"]
+    assert "run the task again" in result["msg"]
+
+
 def test_a_vm_is_protected_and_given_back(lab: Lab) -> None:
     with lab.edited() as state:
         state["modules"]["VM1"] = {"a": BLANK, "b": BLANK}
