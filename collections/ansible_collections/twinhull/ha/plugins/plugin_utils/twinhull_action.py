@@ -227,8 +227,8 @@ class TwinhullAction(ActionBase):  # type: ignore[misc]
             found: Status = self._poller(options, module).until(look, time.monotonic() + patience_s)
         except TimedOutError as late:
             raise TaskError(
-                f"{module}: its process does not run on {status.node}, and did not within {patience_s:g} s. {late.last} "
-                f"Look on the host with: twinhull logs {module}"
+                f"{module}: its process does not run or answer on {status.node}, and did not within {patience_s:g} s. "
+                f"{late.last} Look on the host with: twinhull logs {module}"
             ) from late
         return found
 

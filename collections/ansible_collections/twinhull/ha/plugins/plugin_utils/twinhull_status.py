@@ -30,7 +30,7 @@ class Side:
         sync: progress of a copy between the nodes, or None.
         unfinished: the command of several steps that was interrupted on this node; empty when there is none.
         known: the node answered and has the module in its configuration.
-        worker_alive: the module's process runs there.
+        worker_alive: the module's process runs there and answers; else nothing is known of state and content.
     """
 
     node: str
@@ -142,7 +142,7 @@ def _side(node: str, plain: Plain) -> Side:
         sync=plain.get("sync") if isinstance(plain.get("sync"), Mapping) else None,
         unfinished=str(plain.get("unfinished") or ""),
         known=True,
-        worker_alive=bool(worker.get("alive", True)),
+        worker_alive=bool(worker.get("alive", True)) and plain.get("worker_version", "") is not None,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from .conftest import Lab, side
 
 SWAP = {"module": "VM1", "to": "b"}
@@ -93,16 +95,18 @@ def test_a_comparison_that_did_not_come_to_its_end_fails(lab: Lab) -> None:
     assert result["msg"] == "lyon: a: The comparison ended early. Look at the guest."
 
 
-def test_a_module_whose_process_does_not_come_up_is_not_called_stopped(lab: Lab) -> None:
+@pytest.mark.parametrize("process", [{"worker": {"alive": False}}, {"worker_version": None}])
+def test_a_module_whose_process_does_not_come_up_is_not_called_stopped(
+    lab: Lab, process: dict[str, object]
+) -> None:
     with lab.edited() as state:
-        dead = {"generation": "-", "worker": {"alive": False}}
-        state["modules"]["VM1"]["a"] = side("STOP", "red", **dead)
+        state["modules"]["VM1"]["a"] = side("STOP", "red", generation="-", **process)
     results = lab.play(
         lab.task("module", name="VM1", state="stopped", timeout_s=0.2),
         lab.task("protected_vm", module="VM1", timeout_s=0.2),
     )
     assert [result["kind"] for result in results] == ["failed", "failed"]
-    assert "its process does not run on a" in results[0]["msg"]
+    assert "its process does not run or answer on a" in results[0]["msg"]
     assert lab.changing_commands() == []
 
 
