@@ -56,7 +56,7 @@ def _resource(m: Module, op: Operation) -> None:
     if not host.is_off(m):
         return
     if m.mode is Mode.ALONE or (m.green_primary and m.leased and not m.clock.slept):
-        op.stage = Stage.QUIESCE
+        op.stage, op.alone = Stage.QUIESCE, m.mode is Mode.ALONE
         m.emit(actions.Quiesce())
     elif op.work is Work.LEAVE and not m.green_primary:
         _leave(m, op)
@@ -228,8 +228,11 @@ def _asked(m: Module) -> None:
 
 
 def _lost_before_given(m: Module, op: Operation) -> None:
-    """Nothing was offered yet: a stop goes on as what it can, all else is given up."""
-    if m.green_primary or (op.work is Work.LEAVE and m.mode is Mode.ALONE):
+    """Nothing was offered yet: a stop goes on as what it can, all else is given up.
+
+    The end of a session drops the wish to quiesce: a node that became ALONE meanwhile wishes again.
+    """
+    if m.green_primary or (op.work is Work.LEAVE and m.mode is Mode.ALONE and op.alone):
         return
     if op.work is Work.LEAVE:
         op.stage = Stage.RESOURCE

@@ -242,7 +242,11 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True)
 class Operation:
-    """One at a time. `command`: whose reply is owed; `gentle`: given up rather than forced."""
+    """One at a time.
+
+    `command`: whose reply is owed; `gentle`: given up rather than forced; `alone`: it was as ALONE that it had the
+    disks quiesced.
+    """
 
     work: Work
     reason: str
@@ -253,6 +257,7 @@ class Operation:
     mode: StopMode = StopMode.STOP
     for_peer: bool = False
     then_stop: bool = False
+    alone: bool = False
     began_s: float = 0.0
     taken: Id | None = None
 

@@ -90,6 +90,21 @@ def test_stop_of_a_giver_whose_taker_left_stops_what_it_took_back() -> None:
     assert bench.state == "STOP"
 
 
+def test_a_stop_is_not_forgotten_when_the_taker_leaves_before_the_disks_are_quiet() -> None:
+    bench, session = primary()
+    bench.tell(events.Stop(), events.ResourceStopped(), events.Detached())
+    assert bench.asked(actions.Quiesce)
+    bench.clear()
+    bench.receive(messages.Leave(session, "a person stopped it"))
+    bench.tell(events.SessionEnded())
+    bench.wait(1)
+    assert bench.state == "ALONE"
+    assert len(bench.asked(actions.Quiesce)) == 1
+    bench.tell(events.Quiesced())
+    assert bench.state == "STOP"
+    assert replies(bench) == [("stop", True)]
+
+
 def test_stop_goes_through_although_the_taker_refuses() -> None:
     bench, _ = primary()
     bench.tell(events.Stop(), events.ResourceStopped(), events.Detached(), events.Quiesced())
