@@ -68,6 +68,7 @@ LANES: dict[str, tuple[Step, ...]] = {
             "tests/integration/transport",
             "tests/integration/exports",
             "tests/integration/resources",
+            "--ignore=tests/integration/exports/iscsi",
         ),
         _pytest("failover", "tests/integration/failover"),
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
@@ -78,6 +79,7 @@ LANES: dict[str, tuple[Step, ...]] = {
     ),
     "collection": (
         _command("lint", "make", "--no-print-directory", "lint"),
+        _pytest("iscsi", "tests/integration/exports/iscsi"),
         _pytest("fleet", "tests/system/fleet", coverage=False),
         _command("collection", ".ci/collection"),
     ),
