@@ -63,6 +63,8 @@ class Host:
         tell: takes the answers.
         on_requests: takes what the host's block layer asks, and what to add to each tag, so that `reply` knows
             the export that asked.
+        awake: whether the worker's loop turned lately. A node that was frozen may have been replaced: what was about to
+            start in it must not start before the loop has looked at the clock.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Host:
         tell: Callable[[events.Event], None],
         on_requests: Callable[[Sequence[Request], int], None],
         log: Log,
+        awake: Callable[[], bool] = lambda: True,
     ) -> None:
         self._loop = loop
+        self._awake = awake
         self._make_export = parts.make_export
         self._attacher = parts.attacher
         self._resource = parts.resource
@@ -202,8 +206,11 @@ class Host:
             if not self._attacher.attached():
                 raise TwinhullError("The folder is not the module's own mount.", "Nothing was started.")
             self._prepare()
-            if epoch == self._epoch:  # the move may have taken its time
-                self._resource.start(resume=resume)
+            if epoch != self._epoch:  # the move may have taken its time
+                return
+            if not self._awake():
+                raise TwinhullError("The node slept while the resource was about to start.")
+            self._resource.start(resume=resume)
 
         def done(outcome: Outcome[None]) -> None:
             if epoch != self._epoch:

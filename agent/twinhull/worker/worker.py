@@ -131,7 +131,15 @@ class Worker:
         self._last_view: dict[str, Any] = {}
         self.loop = Loop(self._pump, stall_s=max(0.05, parts.settings.timeout_s / 20), clock=clock)
         self._disk = Disk(self.loop, parts.volume, parts.mirror, clock, parts.keeper)
-        self._host = Host(self.loop, parts.host, tell=self.event, on_requests=self._requested, log=parts.log)
+        self._turned_s, self._ticked_s = clock(), clock()
+        self._host = Host(
+            self.loop,
+            parts.host,
+            tell=self.event,
+            on_requests=self._requested,
+            log=parts.log,
+            awake=self._awake,
+        )
         self._stream = PeerStream(self.loop, parts.stream, receiver=self, log=parts.log, clock=clock)
         self._link = AgentLink(self.loop, parts.link_path, self._agent_said, self._agent_changed)
         self._commands = Commands(self._answer)
@@ -191,6 +199,12 @@ class Worker:
             self.event(events.Heard())
         self.event(events.Tick())
         self._mirror.tick(now_s)
+        # One tick late: by then the machine knows of the one before, and of a sleep that ended with it.
+        self._turned_s, self._ticked_s = self._ticked_s, now_s
+
+    def _awake(self) -> bool:
+        """Whether the machine looked at the clock lately. Called from any thread."""
+        return self._clock() - self._turned_s < self._settings.timeout_s / 2
 
     # ---- what arrives (peer.Receiver) ------------------------------------------------------------
 

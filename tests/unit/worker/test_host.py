@@ -37,7 +37,15 @@ class Scene:
         self.requests: list[tuple[int, int]] = []
         self.failure: Exception | None = None
         parts = HostParts(self._export, self.attacher, self.resource)
-        self.host = Host(self.loop, parts, tell=self._tell, on_requests=self._requested, log=LOG)
+        self.awake = True
+        self.host = Host(
+            self.loop,
+            parts,
+            tell=self._tell,
+            on_requests=self._requested,
+            log=LOG,
+            awake=lambda: self.awake,
+        )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -119,6 +127,16 @@ def test_a_forced_stop_wins_over_a_start_that_is_under_way(scene: Scene) -> None
     scene.until(events.ResourceStopped)
     assert scene.resource.state() is ResourceState.OFF
     assert not [told for told in scene.told if isinstance(told, events.ResourceStarted)]
+
+
+def test_a_node_that_slept_before_a_start_starts_nothing(scene: Scene) -> None:
+    scene.do(lambda: scene.host.attach(make=False))
+    scene.until(events.Attached)
+    scene.awake = False
+    scene.do(lambda: scene.host.start(resume=False))
+    failed = scene.until(events.ResourceStartFailed)
+    assert "slept" in failed.reason
+    assert "start" not in scene.resource.calls
 
 
 def test_a_start_that_was_overtaken_in_its_move_starts_nothing(scene: Scene) -> None:

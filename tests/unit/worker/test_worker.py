@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.fakes.disk import FakeDisk
-from tests.unit.worker.worker_scene import Scene
+from tests.lab.waiting import wait_until
+from tests.unit.worker.worker_scene import PATIENCE_S, Scene
 
 from twinhull.core.identity import Id
 from twinhull.core.messages import OutdateAnswer, encode
@@ -273,7 +274,8 @@ def test_a_checker_that_failed_restarts_the_resource(scene: Scene) -> None:
     agent = scene.running_alone()
     scene.checkers.failed("guest", "restart", "it does not answer")
     expected = ["start", "force_off", "force_off", "start"]
-    agent.view(lambda view: view["resource_state"] == "running" and scene.resource.calls == expected)
+    wait_until("the resource to be started again", lambda: scene.resource.calls == expected, PATIENCE_S)
+    agent.view(lambda view: view["restarts"] == 1 and view["resource_state"] == "running")
 
 
 def test_checkers_are_suspended_and_resumed(scene: Scene) -> None:
