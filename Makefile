@@ -8,9 +8,12 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.made-from-lock
 CHECKED := agent tests bench docs collections inventories
 STEPS ?=
+SEEDS ?= 3000
+FROM ?= 0
+JOBS ?= $(shell nproc)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-fleet test lint bench lab lab-down clean machine
+.PHONY: help demo demo-fleet test lint simulate bench lab lab-down clean machine
 
 help: ## explain the targets
 	@echo "Twinhull: two servers, one VM, no shared storage."
@@ -31,6 +34,9 @@ lint: $(READY) ## ruff (rules and format) and mypy --strict
 	@$(VENV)/bin/ruff check $(CHECKED)
 	@$(VENV)/bin/ruff format --check $(CHECKED)
 	@$(VENV)/bin/mypy
+
+simulate: $(READY) ## lives of whole clusters with every fault, judged: SEEDS=3000 FROM=0 JOBS=processors
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
 bench: machine $(READY) ## measure the volume and the export against their limits on this machine (root)
 	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) "$$script"; done

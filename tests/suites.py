@@ -70,6 +70,7 @@ LANES: dict[str, tuple[Step, ...]] = {
             "tests/integration/resources",
             "--ignore=tests/integration/exports/iscsi",
         ),
+        _pytest("simulation", "tests/simulation", coverage=False),
         _pytest("failover", "tests/integration/failover"),
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
         _pytest("preflight", "tests/integration/preflight", coverage=False),

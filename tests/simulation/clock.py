@@ -1,0 +1,228 @@
+"""Simulated time: what happens when, a process's share of it, and the loop and the lanes that stand for its threads."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twinhull.worker.lanes import Outcome, outcome_of
+
+from .rng import Rng
+
+T = TypeVar("T")
+Call = Callable[[], Any]
+Turner = Any
+"""A `process.Process`, or None for what is no process."""
+
+FILE, MESSAGE, TIMER = 0, 1, 2
+"""In this order a loop looks at what waits for it after a pause."""
+
+
+class DeposedError(BaseException):
+    """Unwinds a turn that made a disk call which hangs: another thread goes on."""
+
+
+class Schedule:
+    """What happens next in the whole world. Entries of one time happen in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.events = 0
+        self._heap: list[tuple[float, int, Turner, int, Call]] = []
+        self._order = 0
+
+    def at(self, when_s: float, call: Call, process: Turner = None, kind: int = MESSAGE) -> None:
+        """Have something happen; to a process only while it lives, and after it wakes."""
+        self._order += 1
+        heapq.heappush(self._heap, (when_s, self._order, process, kind, call))
+
+    def after(self, delay_s: float, call: Call, process: Turner = None, kind: int = MESSAGE) -> None:
+        """The same, from now."""
+        self.at(self.now_s + delay_s, call, process, kind)
+
+    def run_until(self, end_s: float) -> None:
+        """Let everything happen up to a time."""
+        heap = self._heap
+        while heap and heap[0][0] <= end_s:
+            when_s, _, process, kind, call = heapq.heappop(heap)
+            if when_s > self.now_s:
+                self.now_s = when_s
+            if process is None:
+                call()
+            elif process.dead:
+                continue
+            elif process.frozen:
+                process.waiting.append((kind, call))
+            else:
+                self.events += 1
+                process.turn(call)
+        self.now_s = max(self.now_s, end_s)
+
+
+class SimTimer:
+    """A call planned for later (stands for `worker.loop.Timer`)."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Call) -> None:
+        self._callback: Call | None = callback
+
+    def cancel(self) -> None:
+        """Take the call back."""
+        self._callback = None
+
+    def fire(self) -> None:
+        """Run the call once, unless it was cancelled."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class SimLoop:
+    """Stands for `worker.loop.Loop`: the same methods, in simulated time.
+
+    Args:
+        process: whose loop it is.
+        pump: called at the end of every turn.
+    """
+
+    def __init__(self, process: Turner, pump: Call) -> None:
+        self.process = process
+        self.pump = pump
+        self.messages: deque[Call] = deque()
+        self.watched: dict[int, Call] = {}
+        self.stopped = False
+        self.grain_s = process.unit.settings.timeout_s / process.world.settings.grain
+        self._timers: dict[int, list[SimTimer]] = {}
+
+    def watch(self, file: int, callback: Call, *, write: Call | None = None) -> None:
+        """Call back when there is something to read; writing never waits here."""
+        self.watched[file] = callback
+
+    def unwatch(self, file: int) -> None:
+        """Stop watching."""
+        self.watched.pop(file, None)
+
+    def ready(self, file: int) -> None:
+        """There is something to read."""
+        self.process.world.schedule.after(0.0, lambda: self._readable(file), self.process, FILE)
+
+    def _readable(self, file: int) -> None:
+        callback = self.watched.get(file)
+        if callback is not None:
+            callback()
+
+    def call_at(self, when_s: float, callback: Call) -> SimTimer:
+        """Call at a time of the node's clock."""
+        return self._plan(self.process.node.true_time(when_s), callback)
+
+    def call_later(self, delay_s: float, callback: Call) -> SimTimer:
+        """Call after so many seconds of the node's clock."""
+        process = self.process
+        return self._plan(process.world.schedule.now_s + delay_s / process.node.rate, callback)
+
+    def _plan(self, when_s: float, callback: Call) -> SimTimer:
+        """Timers are late as on a busy host: all that are due are looked at together, every `grain_s`."""
+        timer = SimTimer(callback)
+        process = self.process
+        slot = int((when_s - process.born_s) / self.grain_s) + 1
+        due = self._timers.get(slot)
+        if due is not None:
+            due.append(timer)
+            return timer
+        self._timers[slot] = [timer]
+        process.world.schedule.at(
+            process.born_s + slot * self.grain_s, lambda: self._fire(slot), process, TIMER
+        )
+        return timer
+
+    def _fire(self, slot: int) -> None:
+        for timer in self._timers.pop(slot):
+            timer.fire()
+
+    def run_inline(self, call: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """A disk call of the leader; when the disk takes its time, the standby leads meanwhile."""
+        process = self.process
+        delay_s = process.node.inline_delay_s()
+        if not delay_s:
+            done(call())
+            return
+
+        def finish() -> None:
+            if not process.node.wait_for_disk(finish, process):
+                done(call())
+
+        process.world.schedule.after(delay_s, finish, process)
+        raise DeposedError
+
+    def post(self, callback: Call) -> None:
+        """Have the leader call this soon."""
+        self.messages.append(callback)
+        process = self.process
+        if not process.turning:
+            process.world.schedule.after(0.0, _nothing, process)
+
+    def stop(self) -> None:
+        """The worker ends."""
+        self.stopped = True
+
+
+def _nothing() -> None:
+    """Only the messages are wanted."""
+
+
+DISK_LANES = frozenset({"log", "flush", "read", "digest", "keep"})
+
+
+class SimLane:
+    """Stands for `worker.lanes.Lane`: calls in order, each taking its time.
+
+    A flush covers only what was written when it began.
+    """
+
+    def __init__(self, loop: SimLoop, name: str, *, threads: int = 1) -> None:
+        self._loop = loop
+        self._name = name
+        self._free = threads
+        self._queue: deque[tuple[Callable[[], Any], Callable[[Outcome[Any]], None]]] = deque()
+        self._uses_disk = name in DISK_LANES
+
+    def submit(self, call: Callable[[], T], done: Callable[[Outcome[T]], None]) -> None:
+        """Make `call` on the lane, then `done` on the loop."""
+        self._queue.append((call, done))
+        if self._free:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._free -= 1
+        call, done = self._queue.popleft()
+        process = self._loop.process
+        limit = process.node.disk.order if self._name == "flush" else None
+
+        def finish() -> None:
+            if self._uses_disk and process.node.wait_for_disk(finish, process):
+                return
+            process.node.disk.sync_limit = limit
+            try:
+                outcome = outcome_of(call)
+            finally:
+                process.node.disk.sync_limit = None
+            process.hook("lane")
+            self._free += 1
+            if self._queue:
+                self._begin()
+            done(outcome)
+
+        process.world.schedule.after(process.node.lane_delay_s(self._name), finish, process)
+
+    def close(self) -> None:
+        """End; nothing to be done."""
+
+
+def jitter_s(rng: Rng, typical_s: float) -> float:
+    """A time around the typical one, now and then much longer."""
+    draw = rng.bits()
+    factor = (draw & 1023) / 512.0
+    return typical_s * (factor * 8 if (draw >> 10) & 31 == 0 else factor)

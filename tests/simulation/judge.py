@@ -1,0 +1,482 @@
+"""The judge: the promises of the design, held against what the VM, the disks and the records show. Knows nothing of why.
+
+Checked after every turn of every process: at most one node can acknowledge; who can is durably entitled to. At every
+answer: an acknowledged write is held by whom it must be, a flush is durable, a read is not stale, and the answer comes from
+the node that runs the module. At every start of the VM: nothing acknowledged is missing, save what a power loss excuses.
+Now and then: blocks that differ between two uptodate replicas are durably marked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twinhull.core.identity import Generation, Relation
+from twinhull.core.mirror_client import Io
+from twinhull.core.record import Record
+from twinhull.core.requests import Request
+from twinhull.core.state import Mode, Phase
+from twinhull.storage.bitmap import BitmapFile
+from twinhull.storage.volume import BITMAP_FILE, DATA_FILE
+
+from .disk import SECTOR_BYTES, UNIT_BYTES, Inode
+from .history import ClientWrite, History
+
+if TYPE_CHECKING:
+    from .node import Node, Unit
+    from .process import Process
+    from .world import World
+
+BLOCK_UNITS = 8
+EXTENT_BLOCKS = 128
+
+
+class ViolationError(Exception):
+    """A promise of the design does not hold."""
+
+
+class Case:
+    """What is known of one module.
+
+    Args:
+        owner: the node on which the VM was started last; `history` is what its disk must hold.
+        split: two nodes served at once, where that is possible; contents are not looked at until a person decides.
+    """
+
+    def __init__(self) -> None:
+        self.owner: Unit | None = None
+        self.history = History()
+        self.split = False
+        self.override: Unit | None = None
+        self.writes: dict[tuple[str, int], ClientWrite] = {}
+        self.flushes: dict[tuple[str, int], list[ClientWrite]] = {}
+        self.reads: dict[tuple[str, int], tuple[set[int], set[int], int]] = {}
+        self.saved = False  # a state of the VM lies in its folder, and was not resumed yet
+        self.generation: Generation | None = None  # under which the last answer was given
+
+
+class Judge:
+    """Looks at everything."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.cases: dict[str, Case] = {}
+        self.violations: list[str] = []
+        self.acked = 0
+        self.flushed = 0
+
+    def case(self, unit: Unit) -> Case:
+        """Of its module."""
+        case = self.cases.get(unit.module)
+        if case is None:
+            case = self.cases[unit.module] = Case()
+        return case
+
+    def broken(self, what: str) -> None:
+        """A promise does not hold: the life ends here."""
+        self._world.story.add("JUDGE", what)
+        self.violations.append(what)
+        raise ViolationError(what)
+
+    # ---- the VM asks and is answered --------------------------------------------------------------------
+
+    def submitted(self, unit: Unit, request: Request, value: int) -> None:
+        """A write or discard."""
+        case = self.case(unit)
+        history = case.history
+        first, sectors = request.offset_bytes // SECTOR_BYTES, request.length_bytes // SECTOR_BYTES
+        case.writes[unit.node.name, request.tag] = history.ask(
+            value, first, sectors, self._world.schedule.now_s
+        )
+
+    def flush_asked(self, unit: Unit, tag: int) -> None:
+        """A flush: what was answered before is covered."""
+        case = self.case(unit)
+        case.flushes[unit.node.name, tag] = case.history.unflushed_now()
+
+    def read_asked(self, unit: Unit, request: Request) -> None:
+        """A read: what it may bring."""
+        case = self.case(unit)
+        first, last = _ends(request)
+        history = case.history
+        case.reads[unit.node.name, request.tag] = (
+            history.allowed(first),
+            history.allowed(last),
+            history.moment,
+        )
+
+    def answered(self, unit: Unit, request: Request, error: int, data: Any) -> None:
+        """The VM believes this answer."""
+        case = self.case(unit)
+        key = (unit.node.name, request.tag)
+        write = case.writes.pop(key, None)
+        covered = case.flushes.pop(key, None)
+        read = case.reads.pop(key, None)
+        if error:
+            self._world.cover("io-error")
+            return
+        self._entitled(unit, case, request.op.name)
+        if case.split:
+            return
+        if read is not None:
+            self._read(unit, case, request, data, read)
+        elif write is not None:
+            self.acked += 1
+            case.history.answer(write)
+            self._held(unit, case, write)
+            if request.fua:
+                self._durable(unit, case, [write], "FUA write")
+        elif covered is not None:
+            self._durable(unit, case, covered, "flush")
+
+    def _entitled(self, unit: Unit, case: Case, what: str) -> None:
+        """Promises 1 and 4: whoever answers runs the module, by its durable record."""
+        if case.owner is not unit and not self._world.may_split:
+            self.broken(
+                f"{unit.node.name} answered a {what}, though {unit.module} runs on {_name(case.owner)}"
+            )
+        if case.owner is not unit:
+            self._split(case)
+        record = self._record(unit)
+        if record is None or not record.uptodate:
+            self.broken(
+                f"{unit.node.name} answered a {what}, and its durable record says that it is not uptodate"
+            )
+        elif record.generation is not case.generation:
+            self._continues(unit, case, record.generation)
+
+    def _continues(self, unit: Unit, case: Case, mine: Generation | None) -> None:
+        """Promise 4: one history. What was answered under another generation is older, or the cluster is split."""
+        before = case.generation
+        if before is not None and (mine is None or not (mine.id == before.id or mine.descends_from(before))):
+            if not self._world.may_split:
+                self.broken(f"{unit.node.name} serves the history {mine}, which does not continue {before}")
+            self._split(case)
+        case.generation = mine
+
+    def _held(self, unit: Unit, case: Case, write: ClientWrite) -> None:
+        """Promise 1: both nodes hold it, or this one is durably alone."""
+        record = self._record(unit)
+        holders = [unit]
+        if record is not None and record.peer_may_be_uptodate:
+            holders.append(unit.peer)
+        for holder in holders:
+            if holder.touched_s > write.asked_s:
+                continue
+            data = data_of(holder)
+            for sector in {write.first, write.first + write.sectors - 1}:
+                value = value_at(data, data.current, sector)
+                if value not in case.history.allowed(sector):
+                    self.broken(
+                        f"a write ({write.value}) was acknowledged by {unit.node.name}, and {holder.node.name} "
+                        f"holds {value} in sector {sector}"
+                    )
+
+    def _durable(self, unit: Unit, case: Case, writes: list[ClientWrite], what: str) -> None:
+        """Promise 2: a flush is complete only when both disks (alone: this one) have it."""
+        record = self._record(unit)
+        holders = [unit]
+        if record is not None and record.peer_may_be_uptodate:
+            holders.append(unit.peer)
+        self.flushed += 1
+        history = case.history
+        covered = [write for write in writes if not write.weak]
+        history.flushed(covered)
+        for holder in holders:
+            data = data_of(holder)
+            for write in covered:
+                if holder.touched_s > write.asked_s:
+                    continue
+                for sector in {write.first, write.first + write.sectors - 1}:
+                    value = value_at(data, data.durable, sector)
+                    if value not in history.allowed(sector, durable_only=True):
+                        self.broken(
+                            f"a {what} was completed by {unit.node.name}, and the disk of {holder.node.name} has "
+                            f"{value} in sector {sector}, not the write {write.value}"
+                        )
+        for write in covered:
+            if len(history.sectors[write.first]) > 8:
+                for sector in range(write.first, write.first + write.sectors):
+                    history.prune(sector)
+
+    def _read(
+        self, unit: Unit, case: Case, request: Request, data: Any, before: tuple[set[int], set[int], int]
+    ) -> None:
+        """Promise 4: a read is not stale."""
+        first, last = _ends(request)
+        content = bytes(data)
+        values = int.from_bytes(content[:8], "little"), int.from_bytes(content[-8:], "little")
+        for sector, value, then in ((first, values[0], before[0]), (last, values[1], before[1])):
+            if value not in then and value not in case.history.allowed(sector):
+                self.broken(
+                    f"{unit.node.name} answered a read of sector {sector} with {value}; "
+                    f"it may hold {sorted(case.history.allowed(sector))}"
+                )
+
+    # ---- the VM starts ----------------------------------------------------------------------------------
+
+    def started(self, unit: Unit, *, resume: bool, fresh: bool) -> None:
+        """Promise 5: the VM starts on a replica that holds everything."""
+        case = self.case(unit)
+        record = self._record(unit)
+        world = self._world
+        world.cover("vm-started")
+        if record is None or not record.uptodate:
+            self.broken(f"the VM is started on {unit.node.name}, whose record says that it is not uptodate")
+        if unit.folder is None:
+            self.broken(f"the VM is started on {unit.node.name} without its folder")
+        if can_answer(unit.peer) and not world.may_split:
+            if can_answer(unit):
+                self.broken(
+                    f"the VM is started on {unit.node.name} while {unit.peer.node.name} serves it, too"
+                )
+            world.cover(
+                "vm-started-too-late"
+            )  # its start was under way while the node slept; it gets no answer
+            world.story.add(unit.node.name, "the VM boots, too late: it will get no answer")
+            return
+        data = data_of(unit)
+        if case.override is unit:
+            self._rebase(unit, case)
+            case.generation = record.generation if record is not None else None
+        elif record is not None:
+            self._continues(unit, case, record.generation)
+        if resume and not case.saved and not case.split:
+            self.broken(
+                f"the VM is resumed on {unit.node.name} from a state that was resumed before, or is none"
+            )
+        case.saved = False
+        if not case.split:
+            self._complete(unit, case, data)
+        case.override = None
+        if fresh:
+            case.history.collapse(
+                lambda sector: value_at(data, data.current, sector),
+                lambda sector: value_at(data, data.durable, sector),
+            )
+        case.owner = unit
+        world.story.add(unit.node.name, "the VM boots" + (" from its saved state" if resume else ""))
+
+    def _complete(self, unit: Unit, case: Case, data: Inode) -> None:
+        for sector in case.history.sectors:
+            value = value_at(data, data.current, sector)
+            allowed = case.history.allowed(sector)
+            if value not in allowed:
+                self.broken(
+                    f"the VM starts on {unit.node.name}, where sector {sector} holds {value} and must hold one of "
+                    f"{sorted(allowed)}"
+                )
+
+    def overridden(self, unit: Unit) -> None:
+        """A person started it by name; the loss is his, unless the replica was known to be the only whole one."""
+        case = self.case(unit)
+        record = self._record(unit)
+        strict = record is not None and record.uptodate and not record.peer_may_be_uptodate
+        if case.split or not strict:
+            case.override = unit
+        if unit.peer.guest.running or unit.peer.process is not None:
+            self._world.person_split = True
+
+    def _rebase(self, unit: Unit, case: Case) -> None:
+        data = data_of(unit)
+
+        def others(sector: int) -> set[int]:
+            return {value_at(data, data.durable, sector), *_pending(data, sector)}
+
+        case.history = case.history.rebase(lambda sector: value_at(data, data.current, sector), others)
+        case.split = False
+        case.writes.clear()
+        case.flushes.clear()
+        case.reads.clear()
+
+    def stopped(self, unit: Unit, *, saved: bool) -> None:
+        """The VM is off."""
+        self.case(unit).saved = saved
+        self._world.story.add(unit.node.name, "the VM is off" + (", its state saved" if saved else ""))
+
+    # ---- disasters --------------------------------------------------------------------------------------
+
+    def power_lost(self, node: Node) -> None:
+        """What was not flushed may be gone."""
+        for unit in node.units.values():
+            unit.touched_s = self._world.schedule.now_s
+            self.case(unit).history.power_lost()
+
+    def disk_failed(self, node: Node) -> None:
+        """A sync failed: what it should have written is gone for good."""
+        self.power_lost(node)
+
+    def process_died(self, unit: Unit, process: Process) -> None:
+        """Its process is gone."""
+
+    def volume_not_opened(self, unit: Unit, error: Exception) -> None:
+        """Promise 6: metadata is whole after any crash."""
+        if "failed to" not in str(error):
+            self.broken(f"the volume of {unit.module} on {unit.node.name} cannot be opened: {error}")
+
+    # ---- after every turn -------------------------------------------------------------------------------
+
+    def look(self, unit: Unit) -> None:
+        """At most one node can acknowledge; a state that is new is noted."""
+        process = unit.process
+        if process is None:
+            return
+        module = process.machine._module
+        session = module.session
+        seen = (module.mode, session.phase if session is not None else None)
+        if seen != process.seen:
+            self._moved(unit, process, seen)
+        if can_answer(unit) and can_answer(unit.peer):
+            case = self.case(unit)
+            if not self._world.may_split:
+                self.broken(f"both nodes can acknowledge for {unit.module}")
+            self._split(case)
+
+    def _moved(self, unit: Unit, process: Process, seen: tuple[Mode, Phase | None]) -> None:
+        before, process.seen = process.seen, seen
+        self._world.moved(unit, _state(before), _state(seen))
+        peer = unit.peer.process
+        if seen == (Mode.SECOND, Phase.COPYING) and peer is not None:
+            mine, theirs = process.volume.record.generation, peer.volume.record.generation
+            if mine is not None and theirs is not None and mine.relation(theirs) is Relation.DIVERGED:
+                self.broken(
+                    f"{unit.node.name} is overwritten by {unit.peer.node.name}, though both histories went on, "
+                    "and no person decided"
+                )
+
+    def compare(self, unit: Unit) -> None:
+        """Two uptodate replicas of one generation differ only where that is durably marked."""
+        peer, case = unit.peer, self.case(unit)
+        first, second = self._record(unit), self._record(peer)
+        if first is None or second is None or case.split:
+            return
+        if not (first.uptodate and second.uptodate) or first.generation != second.generation:
+            return
+        if not first.peer_may_be_uptodate or not second.peer_may_be_uptodate:
+            return
+        mine, theirs = data_of(unit), data_of(peer)
+        differing = {
+            number
+            for number in mine.current.keys() | theirs.current.keys()
+            if mine.current.get(number) != theirs.current.get(number)
+            and (any(mine.current.get(number, b"")) or any(theirs.current.get(number, b"")))
+        }
+        if not differing:
+            return
+        self._world.cover("compared-while-differing")
+        marked = self._marked(unit) | self._marked(peer)
+        for number in sorted(differing):
+            if number // BLOCK_UNITS not in marked:
+                self.broken(
+                    f"both replicas are uptodate, and block {number // BLOCK_UNITS} differs without a durable mark"
+                )
+
+    def _marked(self, unit: Unit) -> set[int]:
+        """Blocks that are durably marked on this node."""
+        process = unit.process
+        if process is None:
+            return set()
+        volume = process.volume
+        marked = {
+            block
+            for extent in volume.log_extents()
+            for block in range(extent * EXTENT_BLOCKS, (extent + 1) * EXTENT_BLOCKS)
+        }
+        inode = unit.disk.files[unit.module, BITMAP_FILE]
+        file = BitmapFile(_Durable(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
+        for first, count in file.load("judge").bits.runs():
+            marked.update(range(first, first + count))
+        return marked
+
+    # ---- the end ----------------------------------------------------------------------------------------
+
+    def equal(self, unit: Unit) -> None:
+        """At rest, both replicas hold the same, and all that was acknowledged."""
+        case, peer = self.case(unit), unit.peer
+        mine, theirs = data_of(unit), data_of(peer)
+        for number in sorted(mine.current.keys() | theirs.current.keys()):
+            if mine.current.get(number, ZERO) != theirs.current.get(number, ZERO):
+                self.broken(
+                    f"{unit.module} is green and at rest, and unit {number} differs between the nodes"
+                )
+        if not case.split:
+            self._complete(unit, case, mine)
+
+    # ---- inside -----------------------------------------------------------------------------------------
+
+    def _split(self, case: Case) -> None:
+        if not case.split:
+            case.split = True
+            self._world.cover("split")
+            self._world.story.add(
+                "JUDGE", "two nodes serve at once, as a cut network without a memory allows"
+            )
+
+    @staticmethod
+    def _record(unit: Unit) -> Record | None:
+        return unit.process.volume.record if unit.process is not None else None
+
+
+ZERO = bytes(UNIT_BYTES)
+
+
+class _Durable:
+    """A file as it would be read after a power loss that kept nothing."""
+
+    def __init__(self, inode: Inode) -> None:
+        self._inode = inode
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """See `storage.base.File`."""
+        return self._inode.read(self._inode.durable, offset_bytes, length_bytes)
+
+    def size(self) -> int:
+        """See `storage.base.File`."""
+        return self._inode.size_bytes
+
+
+def _state(seen: tuple[Any, Any]) -> str:
+    """For coverage and triggers: `PRIM copying`."""
+    mode, phase = seen
+    return f"{mode.value} {phase.value}" if phase is not None else mode.value if mode is not None else "none"
+
+
+def can_answer(unit: Unit) -> bool:
+    """Whether a request of the VM could be answered with success now."""
+    process = unit.process
+    if process is None or process.dead or process.frozen:
+        return False
+    mirror = process.mirror
+    return mirror._client.io is Io.OPEN and mirror._answers._gate_s > unit.node.clock()
+
+
+def data_of(unit: Unit) -> Inode:
+    """The data file of a replica."""
+    return unit.disk.files[unit.module, DATA_FILE]
+
+
+def value_at(inode: Inode, content: dict[int, bytes], sector: int) -> int:
+    """What a sector holds."""
+    unit = content.get(sector >> 3)
+    if unit is None:
+        return 0
+    at = (sector & 7) * SECTOR_BYTES
+    return int.from_bytes(unit[at : at + 8], "little")
+
+
+def _pending(inode: Inode, sector: int) -> set[int]:
+    offset = sector * SECTOR_BYTES
+    found = set()
+    for _, start, data, length in inode.pending:
+        if start <= offset < start + length:
+            at = offset - start
+            found.add(int.from_bytes(data[at : at + 8], "little") if data is not None else 0)
+    return found
+
+
+def _ends(request: Request) -> tuple[int, int]:
+    first = request.offset_bytes // SECTOR_BYTES
+    return first, first + request.length_bytes // SECTOR_BYTES - 1
+
+
+def _name(unit: Unit | None) -> str:
+    return unit.node.name if unit is not None else "no node"

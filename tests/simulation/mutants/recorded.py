@@ -1,0 +1,36 @@
+"""A seed for each deliberate bug that finds it: `python -m tests.simulation --mutants` looks for others."""
+
+from __future__ import annotations
+
+SEEDS: dict[str, int] = {
+    "ack before the peer has it": 0,
+    "ack before the own disk has it": 58,
+    "ack on receipt": 0,
+    "flush not sent": 0,
+    "flush confirmed but not made": 0,
+    "FUA ignored": 0,
+    "discard not replicated": 1,
+    "not sent again": 46,
+    "hold forgotten": 11,
+    "resync block lands over a newer write": 8,
+    "activity log not synced": 63,
+    "extent leaves the log without its bits": 4,
+    "marks cleared early": 11,
+    "mark durable after the write went out": 7,
+    "bit cleared before the copy's ack": 230,
+    "only one side's bitmap copied": 5,
+    "resync overwrites a newer write": 2,
+    "promoted while resyncing": 105,
+    "timer fires before what arrived is read": 19,
+    "old generation accepted": 19,
+    "split brain healed by itself": 100,
+    "nothing to copy": 0,
+    "marks denied": 86,
+    "the SECOND acts first": 82,
+    "an abandoned question's grant used": 189,
+    "given up, but not off": 19,
+    'ack before "alone" is durable': 2,
+    "record not synced": 6,
+    "swap acknowledged before the flush": 41,
+    "two modules' frames confused": 1,
+}

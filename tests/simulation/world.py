@@ -1,0 +1,281 @@
+"""A cluster and everything around it, made from one seed."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from twinhull.core.identity import Generation, Id
+from twinhull.core.record import Record, Role, WitnessKind
+from twinhull.core.settings import ModuleSettings, Return, StopMode
+from twinhull.storage.volume import Volume
+
+from .clock import Schedule
+from .disk import SimDisk
+from .judge import Judge
+from .network import Network
+from .node import Node, Unit
+from .rng import Rng
+from .story import Story
+
+if TYPE_CHECKING:
+    from .faults import Fault
+    from .process import Process
+
+VOLUME_BYTES = 32 << 20
+NAMES = ("a", "b")
+REPLICAS = {"a": Id(b"replica-of-a-one"), "b": Id(b"replica-of-b-one")}
+FIRST = Generation(Id(b"first-generation"))
+VOLUME_ID = Id(b"volume-of-module")
+
+
+@dataclass
+class LifeSettings:
+    """How a life is made; all of it follows from the seed.
+
+    Args:
+        timeout_s: T.
+        grain: how often in T a process looks at its timers.
+        think_s: pause of the VM between bursts.
+        lane_s: how long calls on a lane take, typically.
+    """
+
+    timeout_s: float
+    grain: int
+    think_s: float
+    log_capacity: int
+    hot_blocks: tuple[int, ...]
+    networks: tuple[str, ...]
+    delay_s: float
+    blank: bool
+    modules: int
+    witness: WitnessKind
+    preferred: str | None
+    give_back: Return
+    stop_mode: StopMode
+    resync_bytes_s: int | None
+    lane_s: dict[str, float] = field(default_factory=dict)
+
+
+def settings_of(rng: Rng) -> LifeSettings:
+    """A cluster like those that people have, and like those that they should not."""
+    timeout_s = rng.pick((1.0, 2.0, 4.0, 10.0))
+    slow = rng.pick((0.002, 0.01, 0.05)) * timeout_s
+    return LifeSettings(
+        timeout_s=timeout_s,
+        grain=rng.pick((6, 7, 8, 8, 10, 20)),
+        think_s=rng.pick((0.08, 0.2, 0.35)) * timeout_s,
+        log_capacity=rng.pick((4, 4, 5, 8)),
+        hot_blocks=rng.pick(
+            (
+                (0, 1, 33, 128, 129, 300, 512, 640, 641, 900),
+                (0, 1, 2, 128),
+                (5, 200, 390, 520, 650, 780, 1000),
+            )
+        ),
+        networks=rng.pick((("x",), ("x",), ("x", "y"))),
+        delay_s=rng.pick((0.0002, 0.002, 0.02)) * timeout_s,
+        blank=rng.chance(10),
+        modules=rng.pick((1, 1, 1, 1, 1, 2)),
+        witness=rng.pick((WitnessKind.NONE, WitnessKind.NONE, WitnessKind.PING)),
+        preferred=rng.pick((None, "a", "b")),
+        give_back=rng.pick((Return.MANUAL, Return.MANUAL, Return.AT_ONCE)),
+        stop_mode=rng.pick((StopMode.STOP, StopMode.STOP, StopMode.SAVE)),
+        resync_bytes_s=rng.pick((None, None, int(20 * 32768 / timeout_s), int(100 * 32768 / timeout_s))),
+        lane_s={"log": slow, "flush": slow, "read": slow / 4, "digest": slow / 2, "host": timeout_s * 0.02},
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def template(name: str, modules: tuple[str, ...], blank: bool, witness: WitnessKind) -> SimDisk:
+    """A node's disk before the life begins: blank replicas, or a pair that stopped green."""
+    disk = SimDisk(name)
+    for module in modules:
+        volume = Volume.create(
+            disk.directory(module),
+            size_bytes=VOLUME_BYTES,
+            replica_id=REPLICAS[name],
+            minimum_bytes=1 << 20,
+        )
+        if not blank:
+            other = "b" if name == "a" else "a"
+            volume.write_record(
+                Record(
+                    volume_id=VOLUME_ID,
+                    replica_id=REPLICAS[name],
+                    generation=FIRST,
+                    uptodate=True,
+                    peer_may_be_uptodate=True,
+                    role=Role.PRIMARY if name == "a" else Role.SECONDARY,
+                    outdated_reason="",
+                    witness=witness,
+                    peer_replica_id=REPLICAS[other],
+                )
+            )
+        volume.close()
+    return disk
+
+
+class World:
+    """Everything of one life.
+
+    Args:
+        seed: all of it follows from it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        rng = Rng(seed)
+        self.seed = seed
+        self.settings = settings_of(rng.fork(1))
+        self.schedule = Schedule()
+        self.story = Story(self.schedule)
+        self.coverage: Counter[str] = Counter()
+        self.judge = Judge(self)
+        self._ids = rng.fork(2)
+        self.rng = rng.fork(3)
+        self.separated = self.half_separated = False
+        self.person_split = False
+        self.last_fault = "start"
+        self.faults: list[Fault] = []
+        self.armed: list[Fault] = []
+        self.asked_to_stop: set[Process] = set()
+        self.happens: Callable[[Fault], None] = lambda _fault: None
+        self._value = 0
+        self._number = 0
+        self.network = Network(
+            self.schedule, rng.fork(4), self.settings.networks, NAMES, self.settings.delay_s
+        )
+        self.modules = tuple(f"VM{number + 1}" for number in range(self.settings.modules))
+        clocks = rng.fork(5)
+        self.nodes = {
+            name: Node(self, name, self._disk(name), clocks.within(0.997, 1.003), rng.fork(10 + index))
+            for index, name in enumerate(NAMES)
+        }
+        for node in self.nodes.values():
+            self._equip(node, rng)
+
+    def _disk(self, name: str) -> SimDisk:
+        return template(name, self.modules, self.settings.blank, self.settings.witness).clone(name)
+
+    def _equip(self, node: Node, rng: Rng) -> None:
+        life = self.settings
+        timeout_s = life.timeout_s
+        for number, module in enumerate(self.modules):
+            settings = ModuleSettings(
+                module=module,
+                node=node.name,
+                peer="b" if node.name == "a" else "a",
+                preferred=life.preferred,
+                timeout_s=timeout_s,
+                write_timeout_s=timeout_s,
+                witness=life.witness,
+                witness_timeout_s=timeout_s / 2,
+                witness_retry_s=timeout_s / 2,
+                give_back=life.give_back,
+                stop_mode=life.stop_mode,
+                stop_timeout_s=timeout_s,
+                restart_limit=3,
+                restart_window_s=30 * timeout_s,
+            )
+            stream = rng.fork(100 + 10 * number + (node.name == "b"))
+            node.units[module] = Unit(node, module, number, settings, stream)
+        node.disk.on_fault = lambda what: self._disk_fault(node, what)
+
+    def _disk_fault(self, node: Node, what: str) -> None:
+        self.cover(f"disk: {what}")
+        self.story.add(node.name, f"its disk fails a {what}")
+        if what.startswith("sync"):
+            self.judge.disk_failed(node)
+
+    # ---- small things -----------------------------------------------------------------------------------
+
+    def units(self) -> list[Unit]:
+        """Every module on every node."""
+        return [unit for node in self.nodes.values() for unit in node.units.values()]
+
+    def new_id(self) -> Id:
+        """A random id that follows from the seed."""
+        return Id(self._ids.bits().to_bytes(8, "big") + self._ids.bits().to_bytes(8, "big"))
+
+    def next_value(self) -> int:
+        """What the next write writes."""
+        self._value += 1
+        return self._value
+
+    def next_number(self) -> int:
+        """Of the next command."""
+        self._number += 1
+        return self._number
+
+    def cover(self, what: str) -> None:
+        """It happened."""
+        self.coverage[what] += 1
+
+    def moved(self, unit: Unit, before: str, now: str) -> None:
+        """A machine went from one state to another: that may be what faults wait for."""
+        self.coverage[f"move: {before} -> {now}"] += 1
+        self.coverage[f"pair: {self.last_fault} then {before} -> {now}"] += 1
+        if self.armed:
+            trigger = f"{unit.node.name}: {now}"
+            for fault in [fault for fault in self.armed if fault.trigger == trigger]:
+                self.armed.remove(fault)
+                delay_s = (fault.draw >> 50) % 4 * (fault.draw >> 54) / 1024 * 0.03 * self.settings.timeout_s
+                self.schedule.after(delay_s, lambda fault=fault: self.happens(fault))  # type: ignore[misc]
+
+    def defect(self, unit: Unit, error: Exception) -> None:
+        """The code under test raised what it must not."""
+        where = "".join(traceback.format_exception(error)[-4:])
+        self.judge.broken(f"the worker of {unit.module} on {unit.node.name} broke down: {error!r}\n{where}")
+
+    def note_cuts(self) -> None:
+        """Whether the nodes are cut off from each other, in both directions or in one."""
+        heard = self.network.passes("a"), self.network.passes("b")
+        self.separated = self.separated or not any(heard)
+        self.half_separated = self.half_separated or not all(heard)
+
+    @property
+    def may_split(self) -> bool:
+        """Whether two histories are possible without a memory: the network was cut, or a person made them.
+
+        A cut in one direction alone makes none; together with anything else that goes wrong it can.
+        """
+        disturbed = any(not fault.kind.startswith("cut") for fault in self.faults)
+        return self.separated or self.person_split or (self.half_separated and disturbed)
+
+    @property
+    def disks_are_slow(self) -> bool:
+        """Whether a record may be late by more than a time-out without any fault: a failed disk, by the rules."""
+        return self.settings.lane_s["log"] > 0.03 * self.settings.timeout_s
+
+    # ---- the beginning ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Both nodes boot."""
+        timeout_s = self.settings.timeout_s
+        for node in self.nodes.values():
+            node.look(timeout_s / 8)
+            for unit in node.units.values():
+                unit.wanted = not self.settings.blank or node.name == "b"
+                delay_s = self.rng.within(0.0, 0.3 * timeout_s)
+                self.schedule.after(delay_s, unit.spawn)
+        if self.settings.blank:
+            for unit in self.nodes["a"].units.values():
+                self._protect(unit)
+        self._compare_often(timeout_s / 2)
+
+    def _protect(self, unit: Unit) -> None:
+        """A person makes the first history, and asks again until it is made."""
+        process = unit.process
+        if process is not None and process.volume.record.generation is None:
+            unit.command("start", {"as_primary": True})
+        if process is None or process.volume.record.generation is None:
+            self.schedule.after(0.5 * self.settings.timeout_s, lambda: self._protect(unit))
+
+    def _compare_often(self, interval_s: float) -> None:
+        for unit in self.nodes["a"].units.values():
+            self.judge.compare(unit)
+        self.schedule.after(interval_s, lambda: self._compare_often(interval_s))
