@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twinhull.worker.lanes import Outcome, outcome_of
+from twinhull.worker.loop import Timer
 
 from .rng import Rng
 
@@ -61,25 +62,6 @@ class Schedule:
         self.now_s = max(self.now_s, end_s)
 
 
-class SimTimer:
-    """A call planned for later (stands for `worker.loop.Timer`)."""
-
-    __slots__ = ("_callback",)
-
-    def __init__(self, callback: Call) -> None:
-        self._callback: Call | None = callback
-
-    def cancel(self) -> None:
-        """Take the call back."""
-        self._callback = None
-
-    def fire(self) -> None:
-        """Run the call once, unless it was cancelled."""
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            callback()
-
-
 class SimLoop:
     """Stands for `worker.loop.Loop`: the same methods, in simulated time.
 
@@ -95,7 +77,7 @@ class SimLoop:
         self.watched: dict[int, Call] = {}
         self.stopped = False
         self.grain_s = process.unit.settings.timeout_s / process.world.settings.grain
-        self._timers: dict[int, list[SimTimer]] = {}
+        self._timers: dict[int, list[Timer]] = {}
 
     def watch(self, file: int, callback: Call, *, write: Call | None = None) -> None:
         """Call back when there is something to read; writing never waits here."""
@@ -114,18 +96,18 @@ class SimLoop:
         if callback is not None:
             callback()
 
-    def call_at(self, when_s: float, callback: Call) -> SimTimer:
+    def call_at(self, when_s: float, callback: Call) -> Timer:
         """Call at a time of the node's clock."""
         return self._plan(self.process.node.true_time(when_s), callback)
 
-    def call_later(self, delay_s: float, callback: Call) -> SimTimer:
+    def call_later(self, delay_s: float, callback: Call) -> Timer:
         """Call after so many seconds of the node's clock."""
         process = self.process
         return self._plan(process.world.schedule.now_s + delay_s / process.node.rate, callback)
 
-    def _plan(self, when_s: float, callback: Call) -> SimTimer:
+    def _plan(self, when_s: float, callback: Call) -> Timer:
         """Timers are late as on a busy host: all that are due are looked at together, every `grain_s`."""
-        timer = SimTimer(callback)
+        timer = Timer(callback)
         process = self.process
         slot = int((when_s - process.born_s) / self.grain_s) + 1
         due = self._timers.get(slot)
