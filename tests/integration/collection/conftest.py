@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 PARTS = Path(__file__).parent / "parts"
-COLLECTIONS = Path(__file__).resolve().parents[7]
+COLLECTIONS = Path(__file__).resolve().parents[3] / "collections"
 PLAYBOOK_TIMEOUT_S = 120
 TASK_TIMEOUT_S = 20
 CONFIG = {
