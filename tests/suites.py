@@ -80,7 +80,7 @@ LANES: dict[str, tuple[Step, ...]] = {
     ),
     "collection": (
         _command("lint", "make", "--no-print-directory", "lint"),
-        _pytest("iscsi", "tests/integration/exports/iscsi"),
+        _pytest("iscsi", "tests/integration/exports/iscsi", "tests/integration/iscsi_disk"),
         _pytest("fleet", "tests/system/fleet", coverage=False),
         _command("collection", ".ci/collection"),
     ),

@@ -73,6 +73,9 @@ class SimAttacher:
         unit.folder = self._process
         unit.world.cover("attached")
 
+    def flush(self) -> None:
+        """See `attach.base.Attacher`."""
+
     def detach(self, *, forced: bool) -> None:
         """See `attach.base.Attacher`."""
         if self._unit.folder_busy and not forced:

@@ -204,7 +204,7 @@ class Process:
             space=dict,
             stream=self._stream(),
             host=HostParts(
-                make_export=self._make_export,
+                make_export=lambda _loop, _serve: self._make_export(),
                 attacher=SimAttacher(unit, self),
                 resource=SimResource(unit),
             ),

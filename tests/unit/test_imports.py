@@ -11,12 +11,14 @@ import pytest
 PACKAGE = "twinhull"
 ROOT = Path(__file__).parents[2] / "agent" / PACKAGE
 
-LEAF = ("core", "errors", "clock")
+LEAF = ("core", "errors", "clock", "secrets_file", "windows")
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "core": (),
     "errors": (),
     "clock": (),
     "installation": (),
+    "secrets_file": ("windows",),
+    "windows": ("errors",),
     "storage": LEAF,
     "transport": LEAF,
     "exports": LEAF,

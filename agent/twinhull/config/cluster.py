@@ -175,12 +175,13 @@ def _read_nodes(root: Section, networks: dict[str, NetworkConfig]) -> dict[str, 
 
 
 def _read_ports(root: Section) -> Ports:
-    section = root.section("ports", ("control", "heartbeat", "data"))
+    section = root.section("ports", ("control", "heartbeat", "data", "export"))
     default = Ports()
     ports = Ports(
         control=section.integer("control", default.control, 1024, _MAX_PORT),
         heartbeat=section.integer("heartbeat", default.heartbeat, 1024, _MAX_PORT),
         data=section.integer("data", default.data, 1024, _MAX_PORT - MAX_MODULES),
+        export=section.integer("export", default.export, 1024, _MAX_PORT - MAX_MODULES),
     )
     if ports.control == ports.heartbeat:
         section.problem("heartbeat", f"is wrong: {ports.heartbeat} is 'ports.control' already")
@@ -190,6 +191,16 @@ def _read_ports(root: Section) -> Ports:
                 key,
                 f"is wrong: {port} lies in {ports.data + 1} to {ports.data + MAX_MODULES}, which modules use",
             )
+        if ports.export < port <= ports.export + MAX_MODULES:
+            section.problem(
+                key,
+                f"is wrong: {port} lies in {ports.export + 1} to {ports.export + MAX_MODULES}, which the disks of "
+                "modules use on 127.0.0.1",
+            )
+    if abs(ports.export - ports.data) < MAX_MODULES:
+        section.problem(
+            "export", f"is wrong: it must be at least {MAX_MODULES} away from {ports.data} ('data')"
+        )
     return ports
 
 

@@ -97,6 +97,7 @@ def to_plain(config: ClusterConfig) -> dict[str, Any]:
             "control": config.ports.control,
             "heartbeat": config.ports.heartbeat,
             "data": config.ports.data,
+            "export": config.ports.export,
         },
         "witness": _witness(config.witness),
         "keep": config.keep.value,
@@ -134,6 +135,8 @@ def _module(module: ModuleConfig) -> dict[str, Any]:
     plain["checkers"] = [_checker(checker) for checker in module.checkers]
     if module.verify.window is not None:
         plain["verify"] = {"window": str(module.verify.window), "repair": module.verify.repair}
+    if module.export.kind is not None:
+        plain["export"] = {"kind": module.export.kind.value, "attach": module.export.attach.value}
     return plain
 
 

@@ -32,6 +32,20 @@ class ResourceKind(enum.Enum):
     SCRIPTS = "scripts"
 
 
+class ExportKind(enum.Enum):
+    """How the volume becomes a disk of the host."""
+
+    FUSE = "fuse"
+    ISCSI = "iscsi"
+
+
+class AttachKind(enum.Enum):
+    """Who uses that disk: the host mounts it at the folder, or whoever runs on the module logs in to it himself."""
+
+    FOLDER = "folder"
+    NONE = "none"
+
+
 class CheckerKind(enum.Enum):
     """How a resource's health is looked at."""
 
@@ -57,11 +71,16 @@ class PathKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP and UDP ports. The data port of a module is `data` plus the module's number."""
+    """TCP and UDP ports.
+
+    The data port of a module is `data` plus the module's number; `export` plus that number is the port of its iSCSI disk,
+    on 127.0.0.1 alone.
+    """
 
     control: int = 7410
     heartbeat: int = 7411
     data: int = 7420
+    export: int = 7460
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +186,19 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """How the volume becomes a disk.
+
+    Args:
+        kind: None: what is usual on the platform (Windows: iSCSI, Linux: FUSE).
+        attach: NONE goes with iSCSI alone.
+    """
+
+    kind: ExportKind | None = None
+    attach: AttachKind = AttachKind.FOLDER
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleConfig:
     """One protected unit.
 
@@ -191,6 +223,7 @@ class ModuleConfig:
     write_timeout_s: float = 10.0
     checkers: tuple[CheckerConfig, ...] = ()
     verify: VerifyConfig = VerifyConfig()
+    export: ExportConfig = ExportConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +281,10 @@ class ClusterConfig:
     def data_port(self, module: str) -> int:
         """The TCP port on which both nodes listen for this module's data stream."""
         return self.ports.data + self.module(module).number
+
+    def export_port(self, module: str) -> int:
+        """The TCP port on 127.0.0.1 on which this module's iSCSI disk is offered."""
+        return self.ports.export + self.module(module).number
 
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of what the configuration says, whatever the order, spelling or comments.

@@ -9,10 +9,13 @@ from pathlib import PurePosixPath
 from ..core.settings import Boot, Return, StopMode
 from .model import (
     MAX_MODULES,
+    AttachKind,
     BootConfig,
     CheckerAction,
     CheckerConfig,
     CheckerKind,
+    ExportConfig,
+    ExportKind,
     LibvirtConfig,
     ModuleConfig,
     ResourceKind,
@@ -21,7 +24,7 @@ from .model import (
     StopConfig,
     VerifyConfig,
 )
-from .reader import Section, read_name, suggestion, typed_section
+from .reader import Section, read_choice, read_name, suggestion, typed_section
 from .tree import Mapping, Node
 from .units import GIB, KIB, TIB, Window, parse_window
 
@@ -32,7 +35,7 @@ SIZE_STEP_BYTES = 4 * KIB
 
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
-    "boot", "return", "timings", "resource", "checkers", "verify",
+    "boot", "return", "timings", "resource", "checkers", "verify", "export",
 )  # fmt: skip
 _TIMING_HOMES = {
     "timeout": "it is a key of 'timings'",
@@ -82,6 +85,7 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
         write_timeout_s=timings.duration_s("write_timeout", timeout_s, MIN_TIMEOUT_S, MAX_TIMEOUT_S),
         checkers=_read_checkers(module, resource),
         verify=_read_verify(module),
+        export=_read_export(module, resource),
     )
 
 
@@ -112,6 +116,18 @@ def _read_verify(module: Section) -> VerifyConfig:
     if repair and window is None:
         module.problem("verify", 'needs to say when: write {window: "Sun 02:00-04:00", repair: true}')
     return VerifyConfig(window, repair)
+
+
+def _read_export(module: Section, resource: LibvirtConfig | ScriptsConfig) -> ExportConfig:
+    section = module.section("export", ("kind", "attach"))
+    kind: ExportKind | None = section.value("kind", lambda text: read_choice(text, ExportKind), None)
+    attach = section.choice("attach", AttachKind, AttachKind.FOLDER)
+    if attach is AttachKind.NONE:
+        if kind is not ExportKind.ISCSI:
+            section.problem("attach", "is 'none', which needs 'kind: iscsi'")
+        if resource.kind is not ResourceKind.SCRIPTS:
+            section.problem("attach", "is 'none', but a VM needs its folder: write 'folder'")
+    return ExportConfig(kind, attach)
 
 
 def _read_return(module: Section, preferred: str | None) -> ReturnConfig:

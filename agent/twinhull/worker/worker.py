@@ -549,6 +549,7 @@ class Worker:
         def seen(outcome: Any) -> None:
             if outcome.error is None:
                 self._space_seen = outcome.value()
+                self._host.tell_space(self._space_seen)
 
         self._space_lane.submit(self._space, seen)
 

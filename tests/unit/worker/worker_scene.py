@@ -201,7 +201,7 @@ class Scene:
             volume=volume,
             space=lambda: {"allocated_bytes": 1, "space_warnings": ["85 % full"]},
             stream=stream,
-            host=HostParts(self._make_export, self.attacher, self.resource, moves),
+            host=HostParts(lambda _loop, _serve: self._make_export(), self.attacher, self.resource, moves),
             make_checkers=self._make_checkers,
             witness=self.witness,
             link_path=self.link_path,
