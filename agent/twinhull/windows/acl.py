@@ -8,8 +8,7 @@ from ctypes import wintypes
 from pathlib import Path
 from typing import Final
 
-if sys.platform != "win32":
-    raise ImportError("Windows alone has this.")
+assert sys.platform == "win32"
 
 from .api import advapi32, checked, function, local_free
 

@@ -7,8 +7,7 @@ import sys
 from ctypes import wintypes
 from typing import Any, Final
 
-if sys.platform != "win32":
-    raise ImportError("Windows alone has this.")
+assert sys.platform == "win32"
 
 INVALID_HANDLE: Final = ctypes.c_void_p(-1).value
 ERROR_INVALID_FUNCTION: Final = 1
