@@ -96,7 +96,7 @@ class Lab:
         with self.edited() as state:
             state["calls"] = []
 
-    def task(self, module: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
+    def task(self, module: str, /, check: Any = False, **options: Any) -> dict[str, Any]:
         """One task of our collection."""
         name = f"twinhull.ha.{module}"
         arguments = {"command": self.command, "poll_s": 0.01, "timeout_s": TASK_TIMEOUT_S, **options}

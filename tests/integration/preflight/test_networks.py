@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.twinhull.ha.plugins.filter.preflight import (  # type: ignore[import-untyped]
+from ansible_collections.twinhull.ha.plugins.filter.preflight import (
     preflight_judge,
     preflight_plan,
 )

@@ -1,6 +1,5 @@
 """What the inventory lets through is what the agent takes: the same words, the same limits."""
 
-# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 from collections.abc import Iterator
