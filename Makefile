@@ -39,7 +39,7 @@ simulate: $(READY) ## lives of whole clusters with every fault, judged: SEEDS=30
 	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
 bench: machine $(READY) ## measure the volume and the export against their limits on this machine (root)
-	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) "$$script"; done
+	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) -m "bench.$$(basename "$$script" .py)"; done
 
 lab: machine $(READY) ## bring up the same two nodes and leave them; scripts in build/lab (root)
 	@$(PYTHON) -m tests.lab up
