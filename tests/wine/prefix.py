@@ -40,6 +40,7 @@ class Prefix:
         Raises:
             WineError: it did not come up.
         """
+        self.session.stay()
         self.session.run("wineboot", timeout_s=template.BOOT_TIMEOUT_S).require("booting the prefix")
 
     def stop(self) -> None:

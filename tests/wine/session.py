@@ -7,13 +7,16 @@ import os
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PROGRAMS = ("wine", "wineboot", "wineserver")
 END_TIMEOUT_S = 60.0
+AFTER_END_S = 5.0
+"""How long what a program wrote last may take to arrive."""
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME")
 
 
@@ -125,6 +128,23 @@ class Session:
             argv, process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
         )
 
+    def stay(self) -> None:
+        """Keep Windows up while no program runs, as services need it; `end` ends it.
+
+        Raises:
+            WineError: the wineserver does not start.
+        """
+        done = subprocess.run(
+            [*self.enter, "wineserver", "-p"],
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        if done.returncode:
+            raise WineError(f"{self.directory}: the wineserver ended with exit status {done.returncode}")
+
     def running(self) -> list[int]:
         """Every process of this prefix, by its number on this machine."""
         mark = f"WINEPREFIX={self.directory}".encode()
@@ -165,13 +185,40 @@ class Session:
 def communicate(process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
     """Feed a program and read it to its end; one that is too slow is killed.
 
-    A service that the program started may keep the pipes open after the program's end, which is what counts.
+    What it left running in the background may keep the pipes open: the program's own end is what counts.
     """
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    output, errors = bytearray(), bytearray()
+    readers = [
+        threading.Thread(target=_drain, args=(process.stdout.fileno(), output), daemon=True),
+        threading.Thread(target=_drain, args=(process.stderr.fileno(), errors), daemon=True),
+        threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
     try:
-        return process.communicate(stdin, timeout=timeout_s)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+    for reader in readers:
+        reader.join(AFTER_END_S)
+    return bytes(output), bytes(errors)
+
+
+def _drain(descriptor: int, into: bytearray) -> None:
+    own = os.dup(descriptor)
+    try:
+        while part := os.read(own, 65536):
+            into += part
+    finally:
+        os.close(own)
+
+
+def _feed(stream: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(data)
+        stream.close()
 
 
 def _processes() -> Iterator[Path]:
