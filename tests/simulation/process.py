@@ -257,12 +257,13 @@ class Process:
     def turn(self, call: Call) -> None:
         """One turn of the loop: what happened, messages of the lanes, then the pump."""
         self.turning = True
+        loop = self.loop
+        messages = loop.messages
         try:
             self._guarded(call)
-            messages = self.loop.messages
             while messages:
                 self._guarded(messages.popleft())
-            while not self._guarded(self.loop.pump):
+            while not self._guarded(loop.pump):
                 pass
         except DeathError:
             self.at_zero()
@@ -272,7 +273,7 @@ class Process:
             self.world.defect(self.unit, error)
         finally:
             self.turning = False
-        if self.loop.messages and not self.dead:
+        if messages and not self.dead:
             self.world.schedule.after(0.0, _nothing, self)
         self.world.judge.look(self.unit)
 

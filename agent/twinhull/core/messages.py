@@ -7,6 +7,7 @@ refused with `MessageError`.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import types
@@ -202,8 +203,14 @@ def decode(data: bytes) -> Message:
     shape = KINDS.get(kind) if isinstance(kind, str) else None
     if shape is None:
         raise MessageError(f"The message is of an unknown kind {str(kind)[:40]!r}.")
-    hints = typing.get_type_hints(shape)
-    return shape(**{name: _member(kind, name, hint, parsed) for name, hint in hints.items()})
+    members = _members_of(shape).items()
+    return shape(**{name: _member(kind, name, hint, parsed) for name, hint in members})
+
+
+@functools.cache
+def _members_of(shape: type[Message]) -> Mapping[str, Any]:
+    """Names and types of what a message of this shape carries."""
+    return typing.get_type_hints(shape)
 
 
 def _plain(value: Any) -> Any:
