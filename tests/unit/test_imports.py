@@ -15,7 +15,7 @@ LEAF = ("core", "errors", "clock", "secrets_file", "windows")
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "core": (),
     "errors": (),
-    "clock": (),
+    "clock": ("windows",),
     "installation": (),
     "secrets_file": ("windows",),
     "windows": ("errors",),
