@@ -75,7 +75,11 @@ LANES: dict[str, tuple[Step, ...]] = {
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
         _pytest("preflight", "tests/integration/preflight", coverage=False),
         _pytest(
-            "windows", "tests/integration/windows_playbooks", "tests/integration/fleet_scale", coverage=False
+            "windows",
+            "tests/integration/windows_python",
+            "tests/integration/windows_playbooks",
+            "tests/integration/fleet_scale",
+            coverage=False,
         ),
     ),
     "collection": (

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 if sys.platform != "win32":
     pytest.skip("needs Windows Python", allow_module_level=True)
+assert sys.platform == "win32"
 
 from twinhull.core.identity import Id
 from twinhull.errors import DiskError, StorageError, VolumeLockedError
@@ -25,10 +27,10 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> WindowsDirectory:
+def directory(tmp_path: Path) -> Iterator[WindowsDirectory]:
     made = WindowsDirectory(tmp_path)
     made.lock()
-    yield made  # type: ignore[misc]
+    yield made
     made.close()
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -380,7 +381,8 @@ class Methods:
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -567,6 +569,8 @@ def _command_details(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sync_directory(path: Path) -> None:
+    if os.name == "nt":  # a directory cannot be synced there; the rename is journalled
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

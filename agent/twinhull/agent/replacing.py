@@ -19,7 +19,7 @@ from twinhull.errors import AgentDownError, TwinhullError, UsageError
 from twinhull.worker.parts import moves_directory, volume_directory
 
 from .desired import Wish
-from .supervisor import WorkerProcess
+from .process import WorkerProcess
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -9,14 +9,13 @@ Whatever is wrong is told at once, as `file:line: message`, in one InvalidConfig
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .change import Change, check_change
 from .cluster import load_cluster, load_node, parse_cluster, parse_node
 from .derive import module_settings, to_yaml, warnings
 from .fit import overlap
 from .model import (
     MAX_MODULES,
+    PLACES,
     AttachKind,
     BootConfig,
     CheckerAction,
@@ -42,7 +41,7 @@ from .model import (
 from .tree import InvalidConfigError, Problem, read_text
 from .units import Window, parse_duration_s, parse_size_bytes, parse_window
 
-DEFAULT_NODE_CONFIG = Path("/etc/twinhull/node.yml")
+DEFAULT_NODE_CONFIG = PLACES.node_config
 
 __all__ = [
     "DEFAULT_NODE_CONFIG",

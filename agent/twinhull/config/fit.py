@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 from .model import MAX_MODULES, ClusterConfig, ModuleConfig, NodeConfig
-from .reader import Section, suggestion
+from .reader import Section, as_path, suggestion
 from .tree import Mapping
 
 SYSTEM_FOLDERS = tuple(
@@ -19,10 +19,14 @@ SHARED_FOLDERS = tuple(
     for name in ("", "home", "media", "mnt", "opt", "root", "srv", "tmp", "var", "var/lib", "var/tmp")
 )
 """No folder may be one of these; below them is fine."""
+WINDOWS_SYSTEM_FOLDERS = frozenset(
+    {"", "windows", "program files", "program files (x86)", "programdata", "users", "$recycle.bin"}
+)
+"""No folder may be the root of a drive, one of these, or lie below."""
 UNSET = PurePosixPath()
 
 
-def overlap(first: PurePosixPath, second: PurePosixPath) -> bool:
+def overlap(first: PurePath, second: PurePath) -> bool:
     """Whether one of the paths is the other or lies below it."""
     return first == second or first in second.parents or second in first.parents
 
@@ -44,9 +48,18 @@ def check_node(root: Section, modules: Section, config: ClusterConfig, node: Nod
     """The node is of the cluster, and no folder touches the node's own directories."""
     if config.nodes and node.node not in config.nodes:
         root.problem("nodes", f"does not name this node '{node.node}'{suggestion(node.node, config.nodes)}")
+    windows = isinstance(as_path(str(node.data_dir)), PureWindowsPath)
     for module in config.modules.values():
+        if isinstance(module.folder, PureWindowsPath) is not windows and module.folder != UNSET:
+            _problem(
+                modules,
+                module,
+                "folder",
+                f"{module.folder} is a path of {'Linux' if windows else 'Windows'}, but this node runs "
+                f"{'Windows' if windows else 'Linux'}: both nodes of a cluster must run the same",
+            )
         for key, directory in node.directories().items():
-            if overlap(module.folder, PurePosixPath(directory)):
+            if overlap(module.folder, as_path(str(directory))):
                 _problem(
                     modules,
                     module,
@@ -73,7 +86,12 @@ def _check_pair(section: Section, module: ModuleConfig, other: ModuleConfig) -> 
         )
 
 
-def _folder_problems(folder: PurePosixPath) -> Iterator[str]:
+def _folder_problems(folder: PurePath) -> Iterator[str]:
+    if isinstance(folder, PureWindowsPath):
+        first = folder.parts[1].lower() if len(folder.parts) > 1 else ""
+        if first in WINDOWS_SYSTEM_FOLDERS:
+            yield f"{folder} belongs to Windows; use for example D:\\Twinhull\\NAME"
+        return
     if any(folder == system or system in folder.parents for system in SYSTEM_FOLDERS):
         yield f"{folder} belongs to the system; use for example /srv/twinhull/NAME"
     if folder in SHARED_FOLDERS:

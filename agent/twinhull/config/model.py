@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from ..core.record import WitnessKind
 from ..core.settings import Boot, Keep, Return, StopMode
@@ -15,6 +18,36 @@ from ..errors import UsageError
 from .units import Window
 
 MAX_MODULES = 32
+
+
+class Places(NamedTuple):
+    """Where the files of a node lie unless its configuration says otherwise."""
+
+    data_dir: Path
+    run_dir: Path
+    log_dir: Path
+    pki_dir: Path
+    cluster_config: Path
+    node_config: Path
+
+
+def _places() -> Places:
+    if sys.platform == "win32":
+        home = Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData")) / "Twinhull"
+        return Places(
+            home / "data", home / "run", home / "log", home / "pki", home / "cluster.yml", home / "node.yml"
+        )
+    return Places(
+        Path("/var/lib/twinhull"),
+        Path("/run/twinhull"),
+        Path("/var/log/twinhull"),
+        Path("/etc/twinhull/pki"),
+        Path("/etc/twinhull/cluster.yml"),
+        Path("/etc/twinhull/node.yml"),
+    )
+
+
+PLACES = _places()
 
 
 class NetworkRole(enum.Enum):
@@ -212,7 +245,7 @@ class ModuleConfig:
 
     name: str
     number: int
-    folder: PurePosixPath
+    folder: PurePath
     size_bytes: int
     resource: LibvirtConfig | ScriptsConfig
     file_system: str = "ext4"
@@ -300,11 +333,11 @@ class NodeConfig:
     """The small configuration of one node."""
 
     node: str
-    data_dir: Path = Path("/var/lib/twinhull")
-    run_dir: Path = Path("/run/twinhull")
-    log_dir: Path = Path("/var/log/twinhull")
-    pki_dir: Path = Path("/etc/twinhull/pki")
-    cluster_config: Path = Path("/etc/twinhull/cluster.yml")
+    data_dir: Path = PLACES.data_dir
+    run_dir: Path = PLACES.run_dir
+    log_dir: Path = PLACES.log_dir
+    pki_dir: Path = PLACES.pki_dir
+    cluster_config: Path = PLACES.cluster_config
     libvirt_uri: str = "qemu:///system"
 
     def directories(self) -> dict[str, Path]:
@@ -326,6 +359,6 @@ def canonical(value: object) -> object:
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
-    if isinstance(value, PurePosixPath):
+    if isinstance(value, PurePath):
         return str(value)
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
+from pathlib import PureWindowsPath
 
 from ..core.settings import Boot, Return, StopMode
 from .model import (
@@ -24,11 +24,12 @@ from .model import (
     StopConfig,
     VerifyConfig,
 )
-from .reader import Section, read_choice, read_name, suggestion, typed_section
+from .reader import Section, as_path, read_choice, read_name, suggestion, typed_section
 from .tree import Mapping, Node
 from .units import GIB, KIB, TIB, Window, parse_window
 
 FILE_SYSTEMS = ("ext4", "xfs")
+WINDOWS_FILE_SYSTEMS = ("ntfs",)
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
 MAX_WAIT_S = 24 * 3600.0
 SIZE_STEP_BYTES = 4 * KIB
@@ -71,13 +72,15 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
     timeout_s = timings.duration_s("timeout", 10.0, MIN_TIMEOUT_S, MAX_TIMEOUT_S)
     preferred = _preferred(module, nodes)
     resource = _read_resource(module, name)
+    folder = module.absolute_path("folder", required=True)
+    known = WINDOWS_FILE_SYSTEMS if isinstance(folder, PureWindowsPath) else FILE_SYSTEMS
     return ModuleConfig(
         name=name,
         number=module.integer("number", 0, 1, MAX_MODULES, required=True),
-        folder=module.absolute_path("folder", required=True),
+        folder=folder,
         size_bytes=module.size_bytes("size", GIB, 64 * TIB, SIZE_STEP_BYTES, "4 KiB"),
         resource=resource,
-        file_system=module.value("file_system", _read_file_system, "ext4"),
+        file_system=module.value("file_system", lambda text: _read_file_system(text, known), known[0]),
         preferred=preferred,
         boot=_read_boot(module),
         give_back=_read_return(module, preferred),
@@ -89,9 +92,9 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
     )
 
 
-def _read_file_system(text: str) -> str:
-    if text not in FILE_SYSTEMS:
-        raise ValueError(f"'{text}' is not one of them{suggestion(text, FILE_SYSTEMS)}")
+def _read_file_system(text: str, known: tuple[str, ...]) -> str:
+    if text not in known:
+        raise ValueError(f"'{text}' is not one of them{suggestion(text, known)}")
     return text
 
 
@@ -193,7 +196,7 @@ def _command(section: Section, key: str, *, required: bool) -> tuple[str, ...]:
     command = section.texts(key, required=required)
     if section.has_empty_list(key):
         section.problem(key, "is empty: write the program's absolute path, then its arguments")
-    if command and (not command[0].startswith("/") or ".." in PurePosixPath(command[0]).parts):
+    if command and (not as_path(command[0]).is_absolute() or ".." in as_path(command[0]).parts):
         section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
     return command
 

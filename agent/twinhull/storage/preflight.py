@@ -16,12 +16,11 @@ _SHARED = frozenset(
      "orangefs", "smb3", "smbfs", "virtiofs", "vboxsf"}
 )  # fmt: skip
 _MEMORY = frozenset({"ramfs", "tmpfs"})
-_NO_HOLES = frozenset({"exfat", "hfsplus", "iso9660", "msdos", "squashfs", "udf", "vfat"})
+_NO_HOLES = frozenset({"exfat", "fat", "fat32", "hfsplus", "iso9660", "msdos", "squashfs", "udf", "vfat"})
 _UNSAFE_OPTIONS = frozenset({"barrier=0", "nobarrier"})
 
 
 _WINDOWS_READ_ONLY = 0x80000  # FILE_READ_ONLY_VOLUME
-_WINDOWS_SPARSE = 0x40  # FILE_SUPPORTS_SPARSE_FILES
 _WINDOWS_CLUSTER_BYTES = 64 << 10
 
 
@@ -66,7 +65,6 @@ def platform_probe(path: Path) -> Ground:
         except OSError as error:
             raise StorageError(f"The disk of {path} cannot be looked at: {error}.") from error
         options = {"ro"} if flags & _WINDOWS_READ_ONLY else set()
-        options |= set() if flags & _WINDOWS_SPARSE else {"no sparse files"}
         options |= {"small clusters"} if cluster_bytes < _WINDOWS_CLUSTER_BYTES else set()
         return Ground(name.lower() if local else "smbfs", frozenset(options), None)
     raise StorageError(f"Volumes are not supported on {sys.platform}.", "Use a Linux or Windows host.")
@@ -101,8 +99,6 @@ def objections(
     found += _of_kind(path, ground.kind, allow_memory=allow_memory)
     if "ro" in ground.options:
         found.append(Objection(True, f"{path} is on a file system that is mounted read-only."))
-    if "no sparse files" in ground.options:
-        found.append(Objection(True, f"{path} is on {ground.kind}, which cannot hold large sparse files."))
     if "small clusters" in ground.options:
         found.append(
             Objection(
@@ -171,5 +167,7 @@ def require_fit(
     found = objections(path, folders=folders, allow_memory=allow_memory, probe=probe)
     fatal = [objection.sentence for objection in found if objection.fatal]
     if fatal:
-        raise StorageError(" ".join(fatal), "Choose a directory on a local ext4 or xfs disk of this node.")
+        raise StorageError(
+            " ".join(fatal), "Choose a directory on a local ext4, xfs or NTFS disk of this node."
+        )
     return [objection.sentence for objection in found]

@@ -78,6 +78,11 @@ def dacl(path: Path) -> str:
         local_free(text)
 
 
+def denies_writing(path: Path) -> bool:
+    """Whether everybody is denied to write into a folder. Raises OSError."""
+    return "(D;" in dacl(path)
+
+
 def make_private(path: Path) -> None:
     """Nobody but the system, the administrators and the owner may read it. Raises OSError."""
     set_dacl(path, PRIVATE)

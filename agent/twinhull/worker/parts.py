@@ -12,7 +12,6 @@ from typing import Any
 
 from twinhull import log as logs
 from twinhull.attach.base import Attacher
-from twinhull.attach.linux import LinuxAttacher
 from twinhull.attach.nothing import NoAttacher
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
@@ -31,7 +30,6 @@ from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
-from twinhull.exports.fuse import FuseExport, abort_stale
 from twinhull.resources.base import Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
@@ -52,7 +50,11 @@ from .peer import StreamSettings
 from .verify import VerifyParts, name_files
 from .worker import Parts
 
-LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
+LAUNCHER = (
+    (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
+    if sys.platform == "linux"
+    else ()
+)
 """Put before commands of the operator: it takes from them what our own process is privileged with."""
 LOCK_PATIENCE_S = 60.0
 LOCK_POLL_S = 0.1
@@ -107,11 +109,18 @@ def build_attacher(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfi
     if module.export.attach is AttachKind.NONE:
         offered = offer_file(node, module.name)
         return NoAttacher(module.name, lambda: offered.read() is not None, offered.remove)
-    if export_kind(module) is ExportKind.ISCSI:
+    if export_kind(module) is ExportKind.ISCSI and sys.platform != "win32":
         raise AttachError(
             f"The iSCSI disk of module {module.name} cannot be mounted on a Linux host by this version.",
             "Write 'export: {kind: fuse}', or 'attach: none' if the application logs in to it itself.",
         )
+    if sys.platform == "win32":
+        raise AttachError(
+            f"The disk of module {module.name} cannot be mounted on a Windows host by this version.",
+            "Write 'export: {kind: iscsi, attach: none}': the application logs in to it itself.",
+        )
+    from twinhull.attach.linux import LinuxAttacher
+
     file = export_directory(node, module.name) / export_name(cluster, node, module.name)
     kind = "xfs" if module.file_system == "xfs" else "ext4"
     return LinuxAttacher(module.name, Path(module.folder), lambda: file, kind)  # type: ignore[arg-type]
@@ -191,6 +200,10 @@ def build_export(
     """What makes the volume a disk of this host, at each attach anew."""
     name = module.name
     if export_kind(module) is ExportKind.FUSE:
+        if sys.platform == "win32":
+            raise AttachError(f"Module {name}: Windows has no FUSE.", "Write 'export: {kind: iscsi}'.")
+        from twinhull.exports.fuse import FuseExport
+
         return lambda _loop, _serve: FuseExport(
             export_directory(node, name), volume.size_bytes, export_name(cluster, node, name)
         )
@@ -207,6 +220,14 @@ def build_export(
     ).make
 
 
+def _abort_stale(node: NodeConfig, module: ModuleConfig) -> list[str]:
+    if sys.platform == "win32" or export_kind(module) is not ExportKind.FUSE:
+        return []
+    from twinhull.exports.fuse import abort_stale
+
+    return abort_stale(export_directory(node, module.name))
+
+
 def clean_up_module(node: NodeConfig, cluster: ClusterConfig, name: str) -> list[str]:
     """Make sure that nothing of the module runs on this node: resource off, export aborted, device and mount freed.
 
@@ -219,8 +240,7 @@ def clean_up_module(node: NodeConfig, cluster: ClusterConfig, name: str) -> list
     log = logging.getLogger(__name__)
     attacher = build_attacher(node, cluster, module)
     resource = build_resource(node, module, attacher, lambda line: log.info("%s: %s", name, line))
-    fuse = export_kind(module) is ExportKind.FUSE
-    found = abort_stale(export_directory(node, name)) if fuse else []
+    found = _abort_stale(node, module)
     resource.force_off()
     return found + attacher.clean_up()
 
