@@ -15,7 +15,6 @@ from .derive import module_settings, to_yaml, warnings
 from .fit import overlap
 from .model import (
     MAX_MODULES,
-    PLACES,
     AttachKind,
     BootConfig,
     CheckerAction,
@@ -38,13 +37,15 @@ from .model import (
     VerifyConfig,
     WitnessConfig,
 )
+from .paths import HERE, Platform, platform_of, usual
 from .tree import InvalidConfigError, Problem, read_text
 from .units import Window, parse_duration_s, parse_size_bytes, parse_window
 
-DEFAULT_NODE_CONFIG = PLACES.node_config
+DEFAULT_NODE_CONFIG = usual("/etc/twinhull/node.yml", "node.yml")
 
 __all__ = [
     "DEFAULT_NODE_CONFIG",
+    "HERE",
     "MAX_MODULES",
     "AttachKind",
     "BootConfig",
@@ -62,6 +63,7 @@ __all__ = [
     "NetworkRole",
     "NodeAddresses",
     "NodeConfig",
+    "Platform",
     "Ports",
     "Problem",
     "ResourceKind",
@@ -81,7 +83,9 @@ __all__ = [
     "parse_node",
     "parse_size_bytes",
     "parse_window",
+    "platform_of",
     "read_text",
     "to_yaml",
+    "usual",
     "warnings",
 ]

@@ -20,6 +20,7 @@ from .model import (
     WitnessConfig,
 )
 from .modules import MODULE_KEYS, read_module
+from .paths import HERE, platform_of
 from .reader import Section, read_ip, read_label, read_name, suggestion
 from .tree import Mapping, Problems, Scalar, parse, read_text
 
@@ -57,11 +58,11 @@ def parse_node(text: str, file: str = "node.yml") -> NodeConfig:
     default = NodeConfig("")
     config = NodeConfig(
         node=section.value("node", read_label, "", required=True),
-        data_dir=Path(section.absolute_path("data_dir", str(default.data_dir))),
-        run_dir=Path(section.absolute_path("run_dir", str(default.run_dir))),
-        log_dir=Path(section.absolute_path("log_dir", str(default.log_dir))),
-        pki_dir=Path(section.absolute_path("pki_dir", str(default.pki_dir))),
-        cluster_config=Path(section.absolute_path("cluster_config", str(default.cluster_config))),
+        data_dir=_own_path(section, "data_dir", default.data_dir),
+        run_dir=_own_path(section, "run_dir", default.run_dir),
+        log_dir=_own_path(section, "log_dir", default.log_dir),
+        pki_dir=_own_path(section, "pki_dir", default.pki_dir),
+        cluster_config=_own_path(section, "cluster_config", default.cluster_config),
         libvirt_uri=section.value("libvirt_uri", _read_uri, default.libvirt_uri),
     )
     seen: dict[Path, str] = {}
@@ -71,6 +72,14 @@ def parse_node(text: str, file: str = "node.yml") -> NodeConfig:
         seen.setdefault(directory, key)
     problems.raise_if_any()
     return config
+
+
+def _own_path(section: Section, key: str, default: Path) -> Path:
+    """A path on this host."""
+    path = section.absolute_path(key, default)
+    if platform_of(path) is not HERE:
+        section.problem(key, f"is wrong: {path} is no path of {HERE.value}, which this host runs")
+    return Path(path)
 
 
 def _read_uri(text: str) -> str:

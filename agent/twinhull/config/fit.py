@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 from .model import MAX_MODULES, ClusterConfig, ModuleConfig, NodeConfig
-from .reader import Section, as_path, suggestion
+from .paths import HERE, platform_of
+from .reader import Section, suggestion
 from .tree import Mapping
 
 SYSTEM_FOLDERS = tuple(
@@ -20,9 +21,18 @@ SHARED_FOLDERS = tuple(
 )
 """No folder may be one of these; below them is fine."""
 WINDOWS_SYSTEM_FOLDERS = frozenset(
-    {"", "windows", "program files", "program files (x86)", "programdata", "users", "$recycle.bin"}
+    {
+        "$recycle.bin",
+        "program files",
+        "program files (x86)",
+        "programdata",
+        "recovery",
+        "system volume information",
+        "windows",
+    }
 )
-"""No folder may be the root of a drive, one of these, or lie below."""
+"""The same below any drive."""
+WINDOWS_SHARED_FOLDERS = frozenset({"users", "temp"})
 UNSET = PurePosixPath()
 
 
@@ -48,18 +58,18 @@ def check_node(root: Section, modules: Section, config: ClusterConfig, node: Nod
     """The node is of the cluster, and no folder touches the node's own directories."""
     if config.nodes and node.node not in config.nodes:
         root.problem("nodes", f"does not name this node '{node.node}'{suggestion(node.node, config.nodes)}")
-    windows = isinstance(as_path(str(node.data_dir)), PureWindowsPath)
     for module in config.modules.values():
-        if isinstance(module.folder, PureWindowsPath) is not windows and module.folder != UNSET:
+        if module.folder != UNSET and platform_of(module.folder) is not HERE:
             _problem(
                 modules,
                 module,
                 "folder",
-                f"{module.folder} is a path of {'Linux' if windows else 'Windows'}, but this node runs "
-                f"{'Windows' if windows else 'Linux'}: both nodes of a cluster must run the same",
+                f"{module.folder} is a folder of {platform_of(module.folder).value}, and node '{node.node}' runs "
+                f"{HERE.value}: both nodes of a cluster run the same",
             )
+            continue
         for key, directory in node.directories().items():
-            if overlap(module.folder, as_path(str(directory))):
+            if overlap(module.folder, PurePath(directory)):
                 _problem(
                     modules,
                     module,
@@ -80,6 +90,16 @@ def _check_pair(section: Section, module: ModuleConfig, other: ModuleConfig) -> 
         _problem(section, module, "number", f"{module.number} is module '{other.name}' already")
     if module.name.lower() == other.name.lower():
         section.problem(module.name, f"is wrong: module '{other.name}' has this name already")
+    if UNSET not in (module.folder, other.folder) and platform_of(module.folder) is not platform_of(
+        other.folder
+    ):
+        _problem(
+            section,
+            module,
+            "folder",
+            f"{module.folder} is a folder of {platform_of(module.folder).value}, and {other.folder} of module "
+            f"'{other.name}' one of {platform_of(other.folder).value}: both nodes of a cluster run the same",
+        )
     if UNSET not in (module.folder, other.folder) and overlap(module.folder, other.folder):
         _problem(
             section, module, "folder", f"{module.folder} overlaps {other.folder} of module '{other.name}'"
@@ -88,11 +108,19 @@ def _check_pair(section: Section, module: ModuleConfig, other: ModuleConfig) -> 
 
 def _folder_problems(folder: PurePath) -> Iterator[str]:
     if isinstance(folder, PureWindowsPath):
-        first = folder.parts[1].lower() if len(folder.parts) > 1 else ""
-        if first in WINDOWS_SYSTEM_FOLDERS:
-            yield f"{folder} belongs to Windows; use for example D:\\Twinhull\\NAME"
+        yield from _windows_folder_problems(folder)
         return
     if any(folder == system or system in folder.parents for system in SYSTEM_FOLDERS):
         yield f"{folder} belongs to the system; use for example /srv/twinhull/NAME"
     if folder in SHARED_FOLDERS:
+        yield f"{folder} is used by others; use a folder of its own below it"
+
+
+def _windows_folder_problems(folder: PureWindowsPath) -> Iterator[str]:
+    below = [part.lower() for part in folder.parts[1:]]
+    if not below:
+        yield f"{folder} is a whole drive; use a folder below it, for example {folder}Twinhull\\NAME"
+    elif below[0] in WINDOWS_SYSTEM_FOLDERS:
+        yield f"{folder} belongs to the system; use for example D:\\Twinhull\\NAME"
+    elif len(below) == 1 and below[0] in WINDOWS_SHARED_FOLDERS:
         yield f"{folder} is used by others; use a folder of its own below it"

@@ -5,49 +5,17 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 from ..core.record import WitnessKind
 from ..core.settings import Boot, Keep, Return, StopMode
 from ..errors import UsageError
+from .paths import usual
 from .units import Window
 
 MAX_MODULES = 32
-
-
-class Places(NamedTuple):
-    """Where the files of a node lie unless its configuration says otherwise."""
-
-    data_dir: Path
-    run_dir: Path
-    log_dir: Path
-    pki_dir: Path
-    cluster_config: Path
-    node_config: Path
-
-
-def _places() -> Places:
-    if sys.platform == "win32":
-        home = Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData")) / "Twinhull"
-        return Places(
-            home / "data", home / "run", home / "log", home / "pki", home / "cluster.yml", home / "node.yml"
-        )
-    return Places(
-        Path("/var/lib/twinhull"),
-        Path("/run/twinhull"),
-        Path("/var/log/twinhull"),
-        Path("/etc/twinhull/pki"),
-        Path("/etc/twinhull/cluster.yml"),
-        Path("/etc/twinhull/node.yml"),
-    )
-
-
-PLACES = _places()
 
 
 class NetworkRole(enum.Enum):
@@ -333,11 +301,11 @@ class NodeConfig:
     """The small configuration of one node."""
 
     node: str
-    data_dir: Path = PLACES.data_dir
-    run_dir: Path = PLACES.run_dir
-    log_dir: Path = PLACES.log_dir
-    pki_dir: Path = PLACES.pki_dir
-    cluster_config: Path = PLACES.cluster_config
+    data_dir: Path = field(default_factory=lambda: usual("/var/lib/twinhull", "data"))
+    run_dir: Path = field(default_factory=lambda: usual("/run/twinhull", "run"))
+    log_dir: Path = field(default_factory=lambda: usual("/var/log/twinhull", "log"))
+    pki_dir: Path = field(default_factory=lambda: usual("/etc/twinhull/pki", "pki"))
+    cluster_config: Path = field(default_factory=lambda: usual("/etc/twinhull/cluster.yml", "cluster.yml"))
     libvirt_uri: str = "qemu:///system"
 
     def directories(self) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import PureWindowsPath
+from pathlib import PurePath
 
 from ..core.settings import Boot, Return, StopMode
 from .model import (
@@ -24,12 +24,13 @@ from .model import (
     StopConfig,
     VerifyConfig,
 )
-from .reader import Section, as_path, read_choice, read_name, suggestion, typed_section
+from .paths import Platform, platform_of, read_absolute_path
+from .reader import Section, read_choice, read_name, suggestion, typed_section
 from .tree import Mapping, Node
 from .units import GIB, KIB, TIB, Window, parse_window
 
-FILE_SYSTEMS = ("ext4", "xfs")
-WINDOWS_FILE_SYSTEMS = ("ntfs",)
+FILE_SYSTEMS = {Platform.LINUX: ("ext4", "xfs"), Platform.WINDOWS: ("ntfs",)}
+"""The first one is the default."""
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
 MAX_WAIT_S = 24 * 3600.0
 SIZE_STEP_BYTES = 4 * KIB
@@ -71,16 +72,17 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
     timings = module.section("timings", ("timeout", "write_timeout"))
     timeout_s = timings.duration_s("timeout", 10.0, MIN_TIMEOUT_S, MAX_TIMEOUT_S)
     preferred = _preferred(module, nodes)
-    resource = _read_resource(module, name)
     folder = module.absolute_path("folder", required=True)
-    known = WINDOWS_FILE_SYSTEMS if isinstance(folder, PureWindowsPath) else FILE_SYSTEMS
+    platform = platform_of(folder)
+    resource = _read_resource(module, name)
+    _check_platform(module, resource, platform)
     return ModuleConfig(
         name=name,
         number=module.integer("number", 0, 1, MAX_MODULES, required=True),
         folder=folder,
         size_bytes=module.size_bytes("size", GIB, 64 * TIB, SIZE_STEP_BYTES, "4 KiB"),
         resource=resource,
-        file_system=module.value("file_system", lambda text: _read_file_system(text, known), known[0]),
+        file_system=_read_file_system(module, platform),
         preferred=preferred,
         boot=_read_boot(module),
         give_back=_read_return(module, preferred),
@@ -92,10 +94,36 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
     )
 
 
-def _read_file_system(text: str, known: tuple[str, ...]) -> str:
-    if text not in known:
-        raise ValueError(f"'{text}' is not one of them{suggestion(text, known)}")
-    return text
+def _read_file_system(module: Section, platform: Platform) -> str:
+    known = FILE_SYSTEMS[platform]
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"'{text}' is not one of them{suggestion(text, known)}")
+        return text
+
+    return module.value("file_system", read, known[0])
+
+
+def _check_platform(module: Section, resource: LibvirtConfig | ScriptsConfig, platform: Platform) -> None:
+    """What a folder of Windows excludes, and programs that are of the other platform."""
+    if isinstance(resource, LibvirtConfig):
+        if platform is Platform.WINDOWS and module.has("resource"):
+            module.problem("resource", "is of kind 'libvirt', and the folder is one of Windows")
+        return
+    for command in (resource.start, resource.stop, resource.check):
+        if command and platform_of(_program(command)) is not platform:
+            module.problem(
+                "resource", f"names {command[0]}, which is no path of {platform.value} as the folder is"
+            )
+
+
+def _program(command: tuple[str, ...]) -> PurePath:
+    """The program's path; one that is none was told already."""
+    try:
+        return read_absolute_path(command[0])
+    except ValueError:
+        return PurePath()
 
 
 def _preferred(module: Section, nodes: Collection[str]) -> str | None:
@@ -196,8 +224,11 @@ def _command(section: Section, key: str, *, required: bool) -> tuple[str, ...]:
     command = section.texts(key, required=required)
     if section.has_empty_list(key):
         section.problem(key, "is empty: write the program's absolute path, then its arguments")
-    if command and (not as_path(command[0]).is_absolute() or ".." in as_path(command[0]).parts):
-        section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
+    if command:
+        try:
+            read_absolute_path(command[0])
+        except ValueError:
+            section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
     return command
 
 

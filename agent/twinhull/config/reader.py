@@ -6,12 +6,12 @@ import difflib
 import enum
 import ipaddress
 import re
-import sys
 from collections import abc
 from collections.abc import Callable, Iterable
-from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath
 from typing import TypeVar
 
+from .paths import read_absolute_path
 from .tree import Mapping, Node, Problems, Scalar, Sequence
 from .units import parse_duration_s, parse_size_bytes
 
@@ -22,8 +22,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 LABEL_RULE = "use letters, digits and '-' inside, at most 63 (certificates carry it)"
 NAME_RULE = "use letters, digits, '-' and '_', beginning with a letter or digit, at most 63"
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-BEGINNING = "a drive, such as D:\\" if sys.platform == "win32" else "'/'"
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 
@@ -229,9 +227,11 @@ class Section:
 
         return self.value(key, read, 0, required=True)
 
-    def absolute_path(self, key: str, fallback: str = "", *, required: bool = False) -> PurePath:
-        """An absolute path, of Linux or with a drive letter of Windows, without `.`, `..` and a slash at its end."""
-        return as_path(self.value(key, read_absolute_path, fallback, required=required))
+    def absolute_path(
+        self, key: str, fallback: PurePath | None = None, *, required: bool = False
+    ) -> PurePath:
+        """An absolute path of either platform, without `.` and `..` and without a separator at its end."""
+        return self.value(key, read_absolute_path, fallback or PurePosixPath(), required=required)
 
 
 def describe(node: Node) -> str:
@@ -261,33 +261,6 @@ def typed_section(
     if kind is None:
         return None
     return kind, Section(problems, node, where, keys[kind], line=line)
-
-
-def as_path(text: str) -> PurePath:
-    """The path in the flavour that it is written in."""
-    return PureWindowsPath(text) if DRIVE.match(text) else PurePosixPath(text)
-
-
-def _read_drive_path(text: str) -> str:
-    inside = re.split(r"[\\/]", text[3:].rstrip("\\/"))
-    if (len(inside) > 1 and "" in inside) or any(part in (".", "..") for part in inside):
-        raise ValueError(f"'{text}' must be written without double backslashes, '.' and '..'")
-    if any(ord(letter) < 32 or letter in '<>:"|?*' for letter in text[2:]):
-        raise ValueError(f"'{text}' holds a character that no path may have")
-    return str(PureWindowsPath(text))
-
-
-def read_absolute_path(text: str) -> str:
-    """The path, or ValueError."""
-    if DRIVE.match(text):
-        return _read_drive_path(text)
-    if not text.startswith("/"):
-        raise ValueError(f"'{text}' is no absolute path: begin with {BEGINNING}")
-    if text.startswith("//") or "//" in text or any(part in (".", "..") for part in text.split("/")):
-        raise ValueError(f"'{text}' must be written without '//', '.' and '..'")
-    if any(ord(letter) < 32 for letter in text):
-        raise ValueError("it holds a control character")
-    return text.rstrip("/") or "/"
 
 
 def read_name(text: str) -> str:

@@ -1,7 +1,7 @@
 """Two Windows hosts under Wine, on networks of their own, behind the WinRM endpoint.
 
-    with WineSite(directory) as site:
-        run = site.fleet.play("playbooks/install.yml", extra=...)
+with WineSite(directory) as site:
+    run = site.fleet.play("playbooks/install.yml", extra=...)
 """
 
 from __future__ import annotations
