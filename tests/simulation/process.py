@@ -17,6 +17,7 @@ from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.marks import BLOCK_BYTES
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.storage.rescue import Store
 from twinhull.storage.volume import Volume
 from twinhull.worker.host import HostParts
 from twinhull.worker.peer import Path as NetworkPath
@@ -215,6 +216,14 @@ class Process:
             log=SimLog(unit),  # type: ignore[arg-type]
             audit=unit.audit.append,
             keeper=SimKeeper(unit),
+            rescue=Store(
+                unit.disk.directory(f"rescue-{unit.module}"),
+                unit.module,
+                node.name,
+                volume.size_bytes,
+                now=lambda: 1_790_000_000.0,
+                new_key=self.world.new_id,
+            ),
             verify=VerifyParts(Path("/nowhere/verify.json"), lambda _ranges: ([], "")),
         )
         Building.process = self

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.record import WitnessKind
+from ..core.rescue import WhenFull
 from ..core.settings import Keep
 from .fit import check_modules, check_node
 from .model import (
@@ -17,6 +18,7 @@ from .model import (
     NodeAddresses,
     NodeConfig,
     Ports,
+    RescueConfig,
     WitnessConfig,
 )
 from .modules import MODULE_KEYS, read_module
@@ -24,7 +26,7 @@ from .paths import HERE, platform_of
 from .reader import Section, read_ip, read_label, read_name, suggestion
 from .tree import Mapping, Problems, Scalar, parse, read_text
 
-CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "modules")
+CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "rescue", "modules")
 NODE_KEYS = ("node", "data_dir", "run_dir", "log_dir", "pki_dir", "cluster_config", "libvirt_uri")
 _CLUSTER_HOMES = {
     **dict.fromkeys(MODULE_KEYS, "it is a key of a module, under 'modules'"),
@@ -114,7 +116,8 @@ def parse_cluster(text: str, file: str = "cluster.yml", node: NodeConfig | None 
         modules=modules,
         ports=_read_ports(root),
         witness=_read_witness(root, nodes),
-        keep=_read_keep(root),
+        keep=root.choice("keep", Keep, Keep.LONGEST_RUNNING),
+        rescue=_read_rescue(root),
     )
     check_modules(modules_section, modules)
     if node is not None:
@@ -250,10 +253,19 @@ def _read_witness_kind(text: str) -> WitnessKind:
     return kinds[text]
 
 
-def _read_keep(root: Section) -> Keep:
-    keep = root.choice("keep", Keep, Keep.ASK)
-    if keep is not Keep.ASK:
-        root.problem(
-            "keep", f"is '{keep.value}', but automatic policies come with the rescue store: write 'ask'"
-        )
-    return keep
+def _read_rescue(root: Section) -> RescueConfig:
+    section = root.section("rescue", ("share", "expire_after", "split_brain_full", "resync_full"))
+    default = RescueConfig()
+    return RescueConfig(
+        share_percent=section.value("share", _read_percent, default.share_percent),
+        expire_after_s=section.duration_s("expire_after", default.expire_after_s, 3600.0, 3650 * 86_400.0),
+        split_brain_full=section.choice("split_brain_full", WhenFull, default.split_brain_full),
+        resync_full=section.choice("resync_full", WhenFull, default.resync_full),
+    )
+
+
+def _read_percent(text: str) -> int:
+    digits = text.removesuffix("%").strip()
+    if not digits.isascii() or not digits.isdigit() or not 1 <= int(digits) <= 90:
+        raise ValueError(f"'{text}' is no share of the disk from 1 % to 90 %")
+    return int(digits)

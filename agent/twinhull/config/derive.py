@@ -46,6 +46,8 @@ def module_settings(config: ClusterConfig, module: str, node: str) -> ModuleSett
         witness=config.witness.kind,
         witness_timeout_s=config.witness.timeout_s,
         keep=config.keep,
+        split_brain_full=config.rescue.split_brain_full,
+        resync_full=config.rescue.resync_full,
         boot=own.boot.mode,
         boot_delay_s=own.boot.delay_s,
         give_back=own.give_back.mode,
@@ -101,6 +103,12 @@ def to_plain(config: ClusterConfig) -> dict[str, Any]:
         },
         "witness": _witness(config.witness),
         "keep": config.keep.value,
+        "rescue": {
+            "share": f"{config.rescue.share_percent} %",
+            "expire_after": _number(config.rescue.expire_after_s),
+            "split_brain_full": config.rescue.split_brain_full.value,
+            "resync_full": config.rescue.resync_full.value,
+        },
         "modules": {name: _module(module) for name, module in config.modules.items()},
     }
 

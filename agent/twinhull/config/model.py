@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePath
 
 from ..core.record import WitnessKind
+from ..core.rescue import WhenFull
 from ..core.settings import Boot, Keep, Return, StopMode
 from ..errors import UsageError
 from .paths import usual
@@ -242,6 +243,22 @@ class NodeAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class RescueConfig:
+    """What is kept of what a copy overwrites.
+
+    Args:
+        share_percent: of the disk below the data directory, the most that the rescues of a module may take.
+        expire_after_s: age from which a rescue that nothing waits for is removed.
+        split_brain_full, resync_full: what is done when a rescue of this kind finds no room.
+    """
+
+    share_percent: int = 20
+    expire_after_s: float = 30 * 86_400.0
+    split_brain_full: WhenFull = WhenFull.ASK
+    resync_full: WhenFull = WhenFull.GIVE_UP
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """The configuration of the cluster, the same on both nodes."""
 
@@ -251,7 +268,8 @@ class ClusterConfig:
     modules: Mapping[str, ModuleConfig] = field(default_factory=dict)
     ports: Ports = Ports()
     witness: WitnessConfig = WitnessConfig()
-    keep: Keep = Keep.ASK
+    keep: Keep = Keep.LONGEST_RUNNING
+    rescue: RescueConfig = RescueConfig()
 
     def module(self, name: str) -> ModuleConfig:
         """The module of this name. Raises UsageError naming the ones there are."""

@@ -48,6 +48,7 @@ _TIMING_HOMES = {
     "stop": "it is a key of 'resource'",
     "forced_stop": "it is a key of 'resource'",
     "keep": "it is a key of the whole file",
+    "rescue": "it is a key of the whole file",
     "witness": "it is a key of the whole file",
 }
 _STOP_KEYS = ("mode", "timeout")

@@ -27,7 +27,9 @@ def go_alone(m: Module, generation: Generation | None, why: str, level: Level = 
         peer_may_be_uptodate=False,
         role=Role.PRIMARY,
         outdated_reason="",
+        running_ms=m.record.running_ms if generation == m.record.generation else 0,
     )
+    m.rescue = None
     was = m.mode
     m.mode = Mode.ALONE
     m.lost = m.question = m.outdating = m.taking = None

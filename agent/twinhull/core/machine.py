@@ -12,6 +12,7 @@ what an event changes, and what follows from the facts, lives in one file for ea
     pulse      heartbeats, lease, silence, sleep
     host       folder and resource
     handover   hand-over, leaving
+    heal       split brain: who gives way, and how
     work       the operator's commands
     policy     failures of resource, checkers and disks
     view       the picture for people
@@ -24,13 +25,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import events, handover, host, loss, messages, policy, pulse, resync, session, view, waiting, work
+from . import (
+    events,
+    handover,
+    heal,
+    host,
+    loss,
+    messages,
+    policy,
+    pulse,
+    resync,
+    session,
+    view,
+    waiting,
+    work,
+)
 from .actions import Batch
 from .events import Event
 from .identity import Id
 from .pulse import HeartbeatOut
 from .record import Record, WitnessKind
-from .settings import Keep, ModuleSettings
+from .settings import ModuleSettings
 from .state import Clock, Module
 from .status import ModuleView
 
@@ -53,6 +68,8 @@ MESSAGES: Mapping[type, MessageHandler] = {
     messages.SwapAnswer: work.on_swap_answer,
     messages.Leave: loss.on_leave,
     messages.Gone: loss.on_gone,
+    messages.Heal: session.on_heal,
+    messages.HealAnswer: heal.on_heal_answer,
     messages.OutdateRequest: lambda m, _, message: loss.on_outdate_request(m, message),
     messages.OutdateAnswer: lambda m, _, message: loss.on_outdate_answer(m, message),
 }
@@ -114,6 +131,9 @@ EVENTS: Mapping[type, EventHandler] = {
     events.LocalWriteTimeout: policy.on_local_write_timeout,
     events.DiskFailed: policy.on_disk_failed,
     events.PeerDisk: policy.on_peer_disk,
+    events.RescueFailed: policy.on_rescue_failed,
+    events.RescueOpened: policy.on_rescue_opened,
+    events.RescueRoom: policy.on_rescue_room,
 }
 
 STEPS: tuple[Callable[[Module], None], ...] = (
@@ -124,6 +144,7 @@ STEPS: tuple[Callable[[Module], None], ...] = (
     session.step,
     host.step,
     host.arm_checkers,
+    heal.account,
 )
 
 
@@ -139,7 +160,7 @@ class Machine:
         now_s: monotonic time that counts suspend, seconds; the same clock as `handle`'s.
         marks: whether anything is marked as "may differ" in the log or bitmap as read (True when in doubt).
 
-    Raises ValueError for settings that need a rescue store or a witness with a memory.
+    Raises ValueError for settings that need a witness with a memory.
     """
 
     def __init__(
@@ -153,8 +174,6 @@ class Machine:
         now_s: float,
         marks: bool = True,
     ) -> None:
-        if settings.keep is not Keep.ASK:
-            raise ValueError(f"keep: {settings.keep.value} needs a rescue store; only ask is possible")
         if WitnessKind.ETCD in (settings.witness, record.witness):
             raise ValueError("witness: etcd is not possible in this version")
         clock = Clock(now_s=now_s, last_s=now_s, silence_from_s=now_s, apart_from_s=now_s)

@@ -1,7 +1,8 @@
 """The control messages between two machines, and their text form on the wire (JSON).
 
 What one node sends is what the other reads: `decode(encode(m)) == m`. Unknown members are ignored, so that
-a newer version may add some; unknown kinds, missing members, wrong types and values out of bounds are
+a newer version may add some, with a default for who does not say them; unknown
+kinds, missing members, wrong types and values out of bounds are
 refused with `MessageError`.
 """
 
@@ -39,6 +40,8 @@ class Hello(NamedTuple):
         survivor: it was green SECOND in a session that was lost, and its process has run on.
         session: the session that this process was in last, if it can be taken up again (it was green).
         marks: something is marked on this node as "may differ".
+        heals: this node can heal a split brain by itself (not said by versions that cannot).
+        rescues: a rescue could be begun on this node now.
     """
 
     process: Id
@@ -62,6 +65,8 @@ class Hello(NamedTuple):
     witness: str
     keep: str
     running_ms: int
+    heals: bool = False
+    rescues: bool = False
 
 
 class Begin(NamedTuple):
@@ -151,6 +156,24 @@ class Gone(NamedTuple):
     reason: str
 
 
+class Heal(NamedTuple):
+    """From the node that goes on after a split brain, on the facts of these two hellos: give way.
+
+    `mine` and `yours` as in `Begin`. Sent only to a node that said `heals`.
+    """
+
+    mine: int
+    yours: int
+    reason: str
+
+
+class HealAnswer(NamedTuple):
+    """Whether it does; sent before anything is stopped. `reason`: why not."""
+
+    ok: bool
+    reason: str
+
+
 class OutdateRequest(NamedTuple):
     """A node that runs (holding), or waits for a stopped peer, asks the peer to record itself outdated.
 
@@ -177,7 +200,7 @@ class OutdateAnswer(NamedTuple):
 
 Message = (
     Hello | Begin | Accept | Ready | Done | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
-    | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer
+    | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer | Heal | HealAnswer
 )  # fmt: skip
 
 KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in typing.get_args(Message)}
@@ -203,8 +226,14 @@ def decode(data: bytes) -> Message:
     shape = KINDS.get(kind) if isinstance(kind, str) else None
     if shape is None:
         raise MessageError(f"The message is of an unknown kind {str(kind)[:40]!r}.")
-    members = _members_of(shape).items()
-    return shape(**{name: _member(kind, name, hint, parsed) for name, hint in members})
+    optional = shape._field_defaults
+    return shape(
+        **{
+            name: _member(kind, name, hint, parsed)
+            for name, hint in _members_of(shape).items()
+            if name in parsed or name not in optional
+        }
+    )
 
 
 @functools.cache

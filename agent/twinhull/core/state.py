@@ -17,6 +17,7 @@ from .actions import Action, Batch, Level
 from .identity import Generation, Id
 from .messages import Begin, Hello, Message, OutdateRequest
 from .record import Record, WitnessKind
+from .rescue import RescueKind
 from .settings import ModuleSettings, StopMode
 
 
@@ -141,6 +142,7 @@ class Link:
         begin: the session that this node has proposed.
         offer: a Begin of the peer that waits until the facts are settled here.
         verdict: what was said to people about it.
+        healing: this node has proposed that the peer gives way.
     """
 
     connection: int
@@ -150,6 +152,7 @@ class Link:
     begin: Id | None = None
     offer: Begin | None = None
     verdict: str = ""
+    healing: bool = False
 
 
 @dataclass(slots=True)
@@ -229,6 +232,7 @@ class Work(enum.Enum):
     FAILOVER = "failover"
     RESTART = "restart"
     EVACUATE = "evacuate"  # the disk failed under a PRIM
+    YIELD = "give way"  # to the other side of a split brain
 
 
 class Stage(enum.Enum):
@@ -315,6 +319,10 @@ class Module:
     return_due: bool = False
     window_open: bool = False
     checkers_suspended: bool = False
+    ran_since_s: float | None = None
+    ran_ms: int = 0
+    rescue_trouble: str | None = None
+    rescue: RescueKind | None = None
     sentence: str = ""
     said: str = ""
     out: list[Batch] = field(default_factory=list)

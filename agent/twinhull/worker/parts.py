@@ -39,6 +39,7 @@ from twinhull.resources.scripts import ScriptSettings, ScriptsResource
 from twinhull.storage.kept import Keeper
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.preflight import require_fit
+from twinhull.storage.rescue import Limits, Store
 from twinhull.storage.volume import Volume
 from twinhull.transport import tls
 
@@ -78,6 +79,15 @@ def moves_directory(node: NodeConfig, module: str) -> Path:
 def rescue_directory(node: NodeConfig, module: str) -> Path:
     """Where content lies that was overwritten and kept."""
     return node.data_dir / "rescue" / module
+
+
+def open_rescue_store(node: NodeConfig, cluster: ClusterConfig, module: str) -> Store:
+    """The module's rescues on this node. Raises StorageError."""
+    path = rescue_directory(node, module)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    limits = Limits(cluster.rescue.share_percent, cluster.rescue.expire_after_s)
+    size_bytes = cluster.module(module).size_bytes
+    return Store(platform_directory(path), module, node.node, size_bytes, limits)
 
 
 def export_directory(node: NodeConfig, module: str) -> Path:
@@ -365,15 +375,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             tls.reload(context, node.pki_dir)
 
     audit = logs.AuditLog(node.log_dir, node.node)
-    keeper = Keeper(
-        rescue_directory(node, name),
-        lambda: {
-            "module": name,
-            "node": node.node,
-            "why": "overwritten by a repair of twinhull verify",
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        },
-    )
+    rescue = open_rescue_store(node, cluster, name)
 
     def space() -> Mapping[str, Any]:
         seen = volume.space()
@@ -405,7 +407,8 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         renew=renew,
         log=log,
         audit=lambda sentence: audit.write("operator", sentence, name),
-        keeper=keeper,
+        keeper=Keeper(rescue),
+        rescue=rescue,
         verify=VerifyParts(
             node.data_dir / "verify" / f"{name}.json",
             lambda ranges: name_files(Path(module.folder), ranges, run=run_command, launcher=LAUNCHER),

@@ -9,7 +9,6 @@ import pytest
 from twinhull.core import actions, events, messages
 from twinhull.core.identity import Generation
 from twinhull.core.record import Record, Role, WitnessKind
-from twinhull.core.settings import Keep
 
 from .machine_bench import (
     FIRST,
@@ -259,11 +258,10 @@ def test_other_volume_is_refused_with_what_to_do() -> None:
     [
         (whole(witness=WitnessKind.ETCD), {}),
         (whole(), {"witness": WitnessKind.ETCD}),
-        (whole(), {"keep": Keep.LONGEST_RUNNING}),
     ],
 )
-def test_what_needs_a_memory_or_a_rescue_store_is_refused(record: Record, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"keep|witness"):
+def test_what_needs_a_memory_is_refused(record: Record, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="witness"):
         Bench(record, **settings)
 
 
