@@ -141,10 +141,10 @@ STEPS: tuple[Callable[[Module], None], ...] = (
     loss.step,
     waiting.step,
     handover.step,
+    heal.account,  # before a hello tells of it
     session.step,
     host.step,
     host.arm_checkers,
-    heal.account,
 )
 
 

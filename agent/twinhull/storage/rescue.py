@@ -96,6 +96,11 @@ class Rescue:
         return self._end_bytes
 
     @property
+    def allocated_bytes(self) -> int:
+        """What it really takes of the disk."""
+        return self._file.allocated()
+
+    @property
     def kept_bytes(self) -> int:
         """How much of the volume it holds, holes included."""
         return len(self.kept) * BLOCK_BYTES
@@ -334,7 +339,12 @@ class Store:
 
     def end(self, rescue: Rescue, stage: Stage, note: str = "") -> None:
         """Durably say that a rescue is in another stage now. Raises DiskError."""
-        rescue.describe(stage=stage, note=note[:MAX_WHY_CHARS], ended=rescue.about.ended or self._time())
+        rescue.describe(
+            stage=stage,
+            note=note[:MAX_WHY_CHARS],
+            ended=rescue.about.ended or self._time(),
+            copied_end_bytes=rescue.about.copied_end_bytes or rescue.used_bytes,
+        )
 
     def drop(self, number: int) -> None:
         """Remove a rescue. FileNotFoundError; StorageError while a copy still needs it."""

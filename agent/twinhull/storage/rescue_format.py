@@ -68,6 +68,7 @@ class About:
         generation: the history that the kept content belongs to, first digits; empty when unknown.
         began_s: seconds since 1970, for its age.
         note: why it is not whole, or what happened to it.
+        copied_end_bytes: what stands in the file before here was overwritten by the copy; 0: the copy goes on.
     """
 
     key: str
@@ -82,6 +83,7 @@ class About:
     began_s: float
     ended: str = ""
     note: str = ""
+    copied_end_bytes: int = 0
 
 
 class Entry(NamedTuple):

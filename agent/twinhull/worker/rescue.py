@@ -207,6 +207,12 @@ class Rescues:
         if self._rescue is not None:
             self._lane.submit(self._part_ways, self._left)
 
+    def forget(self) -> None:
+        """A person drops a rescue that still follows."""
+        if self._rescue is not None and self._rescue.about.stage is Stage.FOLLOWING:
+            self.leave()
+            self._answers.rescue_over(self._clock())
+
     def _left(self, outcome: Outcome[None]) -> None:
         if outcome.error is not None:
             self._log.error("the rescue could not be closed: %s", _sentence(outcome.error))

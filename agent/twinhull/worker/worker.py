@@ -518,6 +518,10 @@ class Worker:
             self.event(events.CheckersSuspended(suspended))
             self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
             return
+        if command == "rescue-forget":
+            self._rescues.forget()
+            self._answer(number, True, "The rescue is not followed any more.")
+            return
         if command in ("verify", "verify-end"):
             begins = command == "verify"
             reason = str(arguments.get("reason") or PERSON_ENDED)

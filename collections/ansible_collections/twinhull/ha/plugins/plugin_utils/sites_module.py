@@ -38,6 +38,7 @@ _HOMES = {
     "stop": "it is a key of 'resource'",
     "forced_stop": "it is a key of 'resource'",
     "keep": "it is a key of the site",
+    "rescue": "it is a key of the site",
     "witness": "it is a key of the site",
 }
 DEFAULT_HOMES = {
