@@ -382,7 +382,7 @@ class Judge:
             for block in range(extent * EXTENT_BLOCKS, (extent + 1) * EXTENT_BLOCKS)
         }
         inode = unit.disk.files[unit.module, BITMAP_FILE]
-        file = BitmapFile(_Durable(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
+        file = BitmapFile(DurableFile(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
         for first, count in file.load("judge").bits.runs():
             marked.update(range(first, first + count))
         return marked
@@ -419,7 +419,7 @@ class Judge:
 ZERO = bytes(UNIT_BYTES)
 
 
-class _Durable:
+class DurableFile:
     """A file as it would be read after a power loss that kept nothing."""
 
     def __init__(self, inode: Inode) -> None:

@@ -29,6 +29,7 @@ from .clock import DeposedError, SimLane, SimLoop
 from .host import SimAttacher, SimExport, SimResource
 from .judge import ViolationError
 from .network import SimListener, SimStream
+from .rescued import RescueJudge
 
 if TYPE_CHECKING:
     from .node import Node, Unit
@@ -172,6 +173,7 @@ class Process:
         self.acts = 0
         self.node.disk.reopened()
         self.volume = Volume.open(unit.disk.directory(unit.module))
+        self.rescue_judge = RescueJudge(unit, self.volume)
         self.checkers = SimCheckers()
         self.worker: Worker = self._build()
         self.loop: SimLoop = self.worker.loop  # type: ignore[assignment]
