@@ -230,16 +230,16 @@ def decode(data: bytes) -> Message:
     return shape(
         **{
             name: _member(kind, name, hint, parsed)
-            for name, hint in _members_of(shape).items()
+            for name, hint in _members_of(str(kind)).items()
             if name in parsed or name not in optional
         }
     )
 
 
 @functools.cache
-def _members_of(shape: type[Message]) -> Mapping[str, Any]:
-    """Names and types of what a message of this shape carries."""
-    return typing.get_type_hints(shape)
+def _members_of(kind: str) -> Mapping[str, Any]:
+    """Names and types of what a message of this kind carries."""
+    return typing.get_type_hints(KINDS[kind])
 
 
 def _plain(value: Any) -> Any:
