@@ -72,6 +72,7 @@ LANES: dict[str, tuple[Step, ...]] = {
         ),
         _pytest("simulation", "tests/simulation", coverage=False),
         _pytest("failover", "tests/integration/failover"),
+        _pytest("chaos", "tests/chaos", coverage=False),
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
         _pytest("preflight", "tests/integration/preflight", coverage=False),
         _pytest(
