@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import logging
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from twinhull.attach.filemap import extents
 from twinhull.core.marks import BLOCK_BYTES
 from twinhull.errors import AttachError, StorageError, UsageError
 from twinhull.exports.fuse import abort_stale
+from twinhull.exports.fuse.mounts import mounted_at
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.rescue import Rescue, Store
 from twinhull.storage.rescue_format import VIEWABLE, About, Kind, Stage
@@ -48,8 +48,6 @@ WORDS = {
     Stage.ROLLED_BACK: "rolled back",
     Stage.BLOCKS: "single blocks",
 }
-
-log = logging.getLogger(__name__)
 
 
 class Listed(NamedTuple):
@@ -128,7 +126,7 @@ class Rescues:
         try:
             rescue_mount.mount(disk / name, folder)
         except BaseException:
-            abort_stale(disk)
+            self._take_away(folder)
             child.wait(GONE_S)
             raise
         return folder
@@ -168,8 +166,12 @@ class Rescues:
 
     def _take_away(self, folder: Path) -> None:
         rescue_mount.unmount(folder)
-        for sentence in abort_stale(folder.with_name("disk")):
-            log.info("%s", sentence)
+        disk = folder.with_name("disk")
+        try:
+            abort_stale(disk)
+        except AttachError:
+            if mounted_at(disk):  # else its process, whose connection ended, was the faster one
+                raise
 
     @contextmanager
     def _mounted(self, module: str, number: int, job: Job, *, partial: bool = False) -> Iterator[Path]:
