@@ -223,6 +223,7 @@ class Process:
                 unit.module,
                 node.name,
                 volume.size_bytes,
+                replica=volume.record.replica_id.hex(),
                 now=lambda: 1_790_000_000.0,
                 new_key=self.world.new_id,
             ),

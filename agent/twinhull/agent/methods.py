@@ -261,7 +261,10 @@ class Methods:
             )
         except TwinhullError:
             peer = None
-        return {"lines": protect.danger_lines(command, module, self._agent.node.node, own, peer, facts)}
+        lines = protect.danger_lines(command, module, self._agent.node.node, own, peer, facts)
+        if command == "start" and facts.get("as_primary"):
+            lines += self._rescues.override_lines(module)
+        return {"lines": lines}
 
     # ---- logs ------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import twinhull
 from twinhull.errors import AgentDownError, TwinhullError, UsageError
-from twinhull.worker.parts import moves_directory, volume_directory
+from twinhull.worker.parts import moves_directory, rescue_directory, volume_directory
 
 from .desired import Wish
 from .process import WorkerProcess
@@ -153,9 +153,10 @@ class Replacing:
             volume = volume_directory(agent.node, module)
             kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
             volume.rename(kept)
-            moves = moves_directory(agent.node, module)
-            if moves.exists():  # the journals of moves that are over
-                moves.rename(moves.with_name(kept.name))
+            # The journals of moves that are over, and rescues of what is set aside.
+            for other in (moves_directory(agent.node, module), rescue_directory(agent.node, module)):
+                if other.exists():
+                    other.rename(other.with_name(kept.name))
             return kept
 
         return self.while_ended(module, rename)

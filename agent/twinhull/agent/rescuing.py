@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -287,6 +287,29 @@ class Rescues:
                 )
             store.drop(number)
         return f"Rescue {number} of {module} is removed from {self._agent.node.node}."
+
+    def override_lines(self, module: str) -> list[str]:
+        """What a person must know before a half-copied replica is started as primary."""
+        with self._store(module) as store:
+            found = [each for each in map(self._about_of(store), store.numbers()) if each is not None]
+        return [
+            f"The replica of {module} on {self._agent.node.node} is half copied, a mixture of two states. Rescue {number} "
+            f"holds its last consistent one: roll back first (twinhull rescue rollback {module} {number})."
+            for number, about in found
+            if about.stage is Stage.OPEN
+        ]
+
+    @staticmethod
+    def _about_of(store: Store) -> Callable[[int], tuple[int, About] | None]:
+        def look(number: int) -> tuple[int, About] | None:
+            try:
+                rescue = store.open(number, scan=False)
+            except StorageError:
+                return None
+            rescue.close()
+            return number, rescue.about
+
+        return look
 
     def danger_lines(self, module: str, command: str, number: int) -> list[str]:
         """What a command would lose, one sentence each."""

@@ -235,6 +235,7 @@ class Store:
         directory: where they lie; closed with the store.
         module, node: whose they are.
         volume_bytes: size of the volume.
+        replica: id of the replica, hexadecimal digits; only rescues of this one are gone on with.
         limits: how much may be kept.
         now: seconds since 1970.
         new_key: 16 random bytes.
@@ -248,6 +249,7 @@ class Store:
         volume_bytes: int,
         limits: Limits | None = None,
         *,
+        replica: str = "",
         now: Callable[[], float] = time.time,
         new_key: Callable[[], bytes] = lambda: secrets.token_bytes(16),
     ) -> None:
@@ -256,6 +258,7 @@ class Store:
         self._node = node
         self._volume_bytes = volume_bytes
         self._limits = limits or Limits()
+        self._replica = replica
         self._now = now
         self._new_key = new_key
 
@@ -282,6 +285,8 @@ class Store:
         """The rescue of a copy that is not complete, or else one that still follows; None when there is none."""
         following: tuple[int, About] | None = None
         for number, about in self._abouts():
+            if about.replica != self._replica:
+                continue
             if about.stage in COPYING:
                 return number, self.open(number)
             if about.stage is Stage.FOLLOWING:
@@ -329,6 +334,7 @@ class Store:
             volume_bytes=self._volume_bytes,
             began=self._time(),
             began_s=self._now(),
+            replica=self._replica,
         )
         # Holes cost nothing: every block with a header of its own, and it still fits.
         size_bytes = DATA_BEGIN_BYTES + (self._volume_bytes // BLOCK_BYTES + 1) * (BLOCK_BYTES + HEADER_BYTES)

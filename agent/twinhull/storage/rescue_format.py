@@ -68,6 +68,7 @@ class About:
         generation: the history that the kept content belongs to, first digits; empty when unknown.
         began_s: seconds since 1970, for its age.
         note: why it is not whole, or what happened to it.
+        replica: id of the replica whose content it is, hexadecimal digits.
         copied_end_bytes: what stands in the file before here was overwritten by the copy; 0: the copy goes on.
     """
 
@@ -84,6 +85,7 @@ class About:
     ended: str = ""
     note: str = ""
     copied_end_bytes: int = 0
+    replica: str = ""
 
 
 class Entry(NamedTuple):

@@ -36,6 +36,11 @@ def roll_back(
         )
     if volume.record.uptodate:
         raise UsageError(f"{about.module} is uptodate on {about.node}; nothing was changed.")
+    if about.replica != volume.record.replica_id.hex():
+        raise UsageError(
+            f"The rescue of {about.module} on {about.node} belongs to another replica; nothing was changed.",
+            "The volume was made anew since. Its files can be exported from where they were kept.",
+        )
     bits = volume.bits()
     for entry in rescue.entries():
         bits.set_range(entry.first, entry.blocks)

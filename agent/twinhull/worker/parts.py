@@ -81,13 +81,17 @@ def rescue_directory(node: NodeConfig, module: str) -> Path:
     return node.data_dir / "rescue" / module
 
 
-def open_rescue_store(node: NodeConfig, cluster: ClusterConfig, module: str) -> Store:
-    """The module's rescues on this node. Raises StorageError."""
+def open_rescue_store(node: NodeConfig, cluster: ClusterConfig, module: str, replica: str = "") -> Store:
+    """The module's rescues on this node. Raises StorageError.
+
+    Args:
+        replica: id of the replica that is there now, hexadecimal digits; not needed for looking.
+    """
     path = rescue_directory(node, module)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     limits = Limits(cluster.rescue.share_percent, cluster.rescue.expire_after_s)
     size_bytes = cluster.module(module).size_bytes
-    return Store(platform_directory(path), module, node.node, size_bytes, limits)
+    return Store(platform_directory(path), module, node.node, size_bytes, limits, replica=replica)
 
 
 def export_directory(node: NodeConfig, module: str) -> Path:
@@ -375,7 +379,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             tls.reload(context, node.pki_dir)
 
     audit = logs.AuditLog(node.log_dir, node.node)
-    rescue = open_rescue_store(node, cluster, name)
+    rescue = open_rescue_store(node, cluster, name, volume.record.replica_id.hex())
 
     def space() -> Mapping[str, Any]:
         seen = volume.space()

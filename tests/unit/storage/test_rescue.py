@@ -217,3 +217,11 @@ def test_a_reader_sees_what_is_kept_meanwhile() -> None:
     rescue.give_up("no room")
     reader.look_again()
     assert reader.entry_of(5) is None and reader.about.stage is Stage.GIVEN_UP
+
+
+def test_a_rescue_of_another_replica_is_not_gone_on_with() -> None:
+    disk = FakeDisk()
+    store(disk).begin(Kind.RESYNC, "", "")
+    assert store(disk).current() is not None
+    other = Store(disk.directory("rescue"), "VM1", "b", BLOCKS * BLOCK_BYTES, replica="00ff")
+    assert other.current() is None
