@@ -266,6 +266,8 @@ class SimStream:
 class SimListener:
     """Stands for `transport.listener.Listener`."""
 
+    nests = True  # its descriptor tells of everything beneath it, as on Linux
+
     def __init__(
         self,
         address: str,
