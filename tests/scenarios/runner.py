@@ -248,6 +248,8 @@ def _disk(run: Run, name: str, what: str) -> None:
         disk.hung = True
     elif what == "takes no record":
         disk.record_fails = True
+    elif what == "loses its next record":
+        disk.record_fails_once = True
     else:
         run.world.replace_disk(name)
 
@@ -429,7 +431,10 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"cut from NODE to NODE", _cut_one_way),
         (r"heal", _heal),
         (r"agent of NODE is (up|down)", _agent),
-        (r"disk of NODE (is well|fails|is full|hangs|takes no record|is replaced)", _disk),
+        (
+            r"disk of NODE (is well|fails|is full|hangs|takes no record|loses its next record|is replaced)",
+            _disk,
+        ),
         (r"(?:guest|folder|resource) (?:of|on) NODE (.*)", _host),
         (r"no room for a rescue on NODE", _no_rescue),
         (r"keep of NODE is (\S+)", _other_keep),

@@ -27,6 +27,7 @@ class Disk:
     hung: bool = False
     record_fails: bool = False
     record_hangs: bool = False
+    record_fails_once: bool = False
 
     def value(self, block: int) -> int:
         """What a read answers."""

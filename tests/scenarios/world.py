@@ -124,11 +124,15 @@ class Process:
 
     def _persist(self, record: Record) -> None:
         disk = self.node.disk
-        if disk.record_fails:
+        if disk.record_fails or disk.record_fails_once:
+            disk.record_fails_once = False
             self._drop_steps()
-            self.inbox.appendleft(events.DiskFailed("the record could not be written", record=True))
+            self.inbox.appendleft(self._record_failed("the record could not be written"))
             return
         self.node.record = record
+
+    def _record_failed(self, reason: str) -> events.DiskFailed:
+        return events.DiskFailed(reason, record=True, durable=self.node.record)
 
     def _drop_steps(self) -> None:
         keep = {action.__name__ for action in HARMLESS}
@@ -146,7 +150,7 @@ class Process:
                 return False
             self.stuck_since_s = None
             self._drop_steps()
-            self.inbox.appendleft(events.DiskFailed("the record was not written in time", record=True))
+            self.inbox.appendleft(self._record_failed("the record was not written in time"))
             return bool(self.steps)
         self.stuck_since_s = None
         return True

@@ -18,8 +18,13 @@ def child_generation(m: Module) -> Generation:
     return m.record.generation.child(m.new_id())
 
 
-def go_alone(m: Module, generation: Generation | None, why: str, level: Level = Level.WARNING) -> None:
-    """Serve the resource without the peer, after having durably recorded so (promise 1)."""
+def go_alone(
+    m: Module, generation: Generation | None, why: str, level: Level = Level.WARNING, *, anew: bool = False
+) -> None:
+    """Serve the resource without the peer, after having durably recorded so (promise 1).
+
+    `anew`: record it even if the record says so already, because one that says otherwise may still be on its way.
+    """
     record = dataclasses.replace(
         m.record,
         generation=generation,
@@ -37,7 +42,7 @@ def go_alone(m: Module, generation: Generation | None, why: str, level: Level = 
     m.clock.lease_until_s = 0.0
     m.alone_since_s = m.now_s
     m.io_open = m.marks = True
-    m.emit(actions.OpenAlone(), persist=record if record != m.record else None)
+    m.emit(actions.OpenAlone(), persist=record if anew or record != m.record else None)
     m.record = record
     host.resume_resource(m)
     if not m.leaving:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .identity import Id
 from .messages import Message
+from .record import Record
 from .rescue import RescueKind
 from .settings import StopMode
 
@@ -259,12 +260,14 @@ class DiskFailed(NamedTuple):
     """This node's disk failed a data, log, bitmap or metadata operation; `full`: no space left.
 
     `record`: it was the record of a batch that could not be made durable (an error, or no answer within
-    `write_timeout_s`); the rest of that batch and every batch behind it was dropped.
+    `write_timeout_s`); the rest of that batch and every batch behind it was dropped. `durable` is the record that
+    counts then: the last one that was confirmed.
     """
 
     reason: str
     full: bool = False
     record: bool = False
+    durable: Record | None = None
 
 
 class RescueFailed(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from . import actions, events, host, messages, session, work
 from .actions import Level
 from .alone import go_alone
+from .record import Record
 from .rescue import RescueKind, WhenFull
-from .state import HostState, Mode, Module, Operation, Work
+from .state import HostState, Mode, Module, Operation, Phase, Session, Work
 
 # ---- the resource and its checkers -----------------------------------------------------------------
 
@@ -99,7 +100,7 @@ def on_disk_failed(m: Module, event: events.DiskFailed) -> None:
     do = "free space" if event.full else "repair or replace it"
     m.fault = f"{reason}; {do}, then stop and start {m.name} on {m.me}."
     if event.record:
-        _record_lost(m, reason)
+        _record_lost(m, reason, event.durable)
     elif again:
         return
     elif m.mode in (Mode.PRIM, Mode.HOLD) and m.record.peer_may_be_uptodate:
@@ -164,12 +165,12 @@ def _evacuate(m: Module, reason: str) -> None:
     work.begin(m, Operation(Work.EVACUATE, reason, forced=True))
 
 
-def _fail_up(m: Module, reason: str) -> None:
+def _fail_up(m: Module, reason: str, *, anew: bool = False) -> None:
     """No other replica is known to be whole: the errors go up to the VM, and a person is called."""
     if m.session is not None:
         session.lose_session(m, reason)
     if m.mode is not Mode.ALONE:
-        go_alone(m, m.record.generation, reason, Level.ERROR)
+        go_alone(m, m.record.generation, reason, Level.ERROR, anew=anew)
     session.drop_link(m, reason)
     m.emit(actions.FailUp())
     remedy = m.fault.removeprefix(f"{reason}; ")
@@ -191,19 +192,39 @@ def _leave(m: Module, reason: str) -> None:
     _stop_now(m, reason)
 
 
-def _record_lost(m: Module, reason: str) -> None:
-    """The record could not be made durable: whatever followed it never happened. Everything stops."""
+def _record_lost(m: Module, reason: str, durable: Record | None) -> None:
+    """The record could not be made durable: whatever followed it never happened. Everything stops.
+
+    Save where this is the only replica that is known to be whole: there the module goes on alone if that at least
+    can be recorded, and where it cannot be left running, it stops without giving the replica up.
+    """
+    only_whole = m.mode is Mode.PRIM and m.session is not None and _is_only_whole(m.session, durable)
+    if only_whole and durable is not None and m.host.state is HostState.RUNNING and not m.leaving:
+        m.record = durable
+        m.host.suspended = True  # that it was let go on may have been dropped, too
+        _fail_up(m, reason, anew=True)
+        return
     host.ask_anew(m)
     if m.mode is Mode.STOP and host.is_off(m):
         m.say(f"{m.name} is out of order on {m.me}: {reason}.", Level.ERROR)
         return
     if m.work is not None and m.work.work is Work.EVACUATE:
         return
-    if m.mode is Mode.PRIM and m.session is not None:
+    if m.mode is Mode.PRIM and m.session is not None and not only_whole:
         _evacuate(m, reason)
         return
     work.end(m, False, f"{m.name} is given up on {m.me}: {reason}.")
     _stop_now(m, reason)
+
+
+def _is_only_whole(session: Session, durable: Record | None) -> bool:
+    """Whether the SECOND is known not to be uptodate: by its own word, or by the record that is durable here.
+
+    A SECOND that copies is told that it is uptodate only after this node's record says that it may be.
+    """
+    if session.phase in (Phase.COPYING, Phase.FLUSHING):
+        return True
+    return durable is not None and not durable.peer_may_be_uptodate
 
 
 def _stop_now(m: Module, reason: str) -> None:

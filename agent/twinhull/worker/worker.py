@@ -120,6 +120,7 @@ class Worker:
         self._settings = parts.settings
         self._machine = parts.machine
         self._mirror = parts.mirror
+        self._volume = parts.volume
         self._log = parts.log
         self._audit = parts.audit
         self._clock = clock
@@ -327,7 +328,8 @@ class Worker:
         """A record did not become durable: nothing that was decided on top of it may be done."""
         self._log.error("the record could not be made durable: %s", error)
         self._batches = deque(self._harmless(batch, error) for batch in (failed, *self._batches))
-        self._events.appendleft(events.DiskFailed(error, full, record=True))
+        durable = self._volume.record
+        self._events.appendleft(events.DiskFailed(error, full, record=True, durable=durable))
 
     def _harmless(self, batch: actions.Batch, error: str) -> actions.Batch:
         """What may still be performed of a batch that a record did not become durable for."""
