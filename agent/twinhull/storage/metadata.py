@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..core.identity import ID_BYTES, MAX_PARENTS, NO_ID, Generation, Id
 from ..core.record import Record, Role, SavedState, WitnessKind
-from ..errors import VolumeFormatError
+from ..errors import DiskError, VolumeFormatError
 from .base import File
 
 MAGIC = b"THULLMET"
@@ -29,8 +29,8 @@ _FIXED = struct.Struct("<8sHHIQQ16s16s16sBBBBBBH16sQ16s16s")
 _PARENTS_OFFSET = _FIXED.size
 _REASON_OFFSET = _PARENTS_OFFSET + MAX_PARENTS * ID_BYTES
 _RESERVED_OFFSET = _REASON_OFFSET + REASON_BYTES
-_DIGEST_BYTES = 32
-_BODY_BYTES = SLOT_BYTES - _DIGEST_BYTES
+DIGEST_BYTES = 32
+_BODY_BYTES = SLOT_BYTES - DIGEST_BYTES
 _PREFIX = struct.Struct("<8sH")
 _THICK = 1
 
@@ -66,7 +66,7 @@ class _Slot(NamedTuple):
 
 
 def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, person=b"twinhull-meta").digest()
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES, person=b"twinhull-meta").digest()
 
 
 def encode_slot(sequence: int, geometry: Geometry, record: Record) -> bytes:
@@ -177,6 +177,8 @@ class Metadata:
         self._newest = newest
         self.notes = notes
         """Sentences about what was found damaged and is harmless."""
+        self.unconfirmed: bytes | None = None
+        """The digest of a slot that could not be made durable, and may be all the same; no more are written then."""
 
     @property
     def record(self) -> Record:
@@ -204,12 +206,13 @@ class Metadata:
         return metadata
 
     @classmethod
-    def load(cls, file: File, where: str) -> Metadata:
+    def load(cls, file: File, where: str, void: bytes | None = None) -> Metadata:
         """Read both slots; the newest whole one counts.
 
         Args:
             file: the metadata file, not changed.
             where: the volume's directory, for messages.
+            void: digest of a slot that counts only where the other one is not whole.
 
         Raises:
             VolumeFormatError: no slot is whole, or the file is foreign, newer or of another size.
@@ -217,10 +220,8 @@ class Metadata:
         size_bytes = file.size()
         if size_bytes != FILE_BYTES:
             raise _unreadable(where, f"is {size_bytes} bytes long instead of {FILE_BYTES}")
-        slots = [
-            _decode_slot(file.read(offset, SLOT_BYTES), index, where)
-            for index, offset in enumerate(SLOT_OFFSETS_BYTES)
-        ]
+        contents = [file.read(offset, SLOT_BYTES) for offset in SLOT_OFFSETS_BYTES]
+        slots = [_decode_slot(content, index, where) for index, content in enumerate(contents)]
         whole = [slot for slot in slots if isinstance(slot, _Slot)]
         damages = [(index, slot) for index, slot in enumerate(slots) if isinstance(slot, _Damage)]
         if not whole:
@@ -231,7 +232,12 @@ class Metadata:
             f"Slot {index} of the metadata in {where} is {damage.value}; the other one is whole and is used."
             for index, damage in damages
         )
-        return cls(file, max(whole, key=lambda slot: slot.sequence), notes)
+        confirmed = [
+            slot
+            for slot, content in zip(slots, contents, strict=True)
+            if isinstance(slot, _Slot) and content[_BODY_BYTES:] != void
+        ]
+        return cls(file, max(confirmed or whole, key=lambda slot: slot.sequence), notes)
 
     def write(self, record: Record) -> None:
         """Make `record` the durable one: the older slot is written and synced. All or nothing.
@@ -245,9 +251,16 @@ class Metadata:
         if record.replica_id != newest.record.replica_id or record.replica_id == NO_ID:
             raise ValueError("a record of another replica")
         following = _Slot(newest.sequence + 1, newest.geometry, record)
+        if self.unconfirmed is not None:
+            raise DiskError("A record could not be made durable before.", "Repair or replace the disk.")
         offset = SLOT_OFFSETS_BYTES[following.sequence % len(SLOT_OFFSETS_BYTES)]
-        self._file.write(offset, encode_slot(*following))
-        self._file.sync()
+        slot = encode_slot(*following)
+        try:
+            self._file.write(offset, slot)
+            self._file.sync()
+        except DiskError:
+            self.unconfirmed = slot[_BODY_BYTES:]
+            raise
         self._newest = following
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..core.identity import NO_ID, Id
 from ..core.marks import EXTENT_BYTES, PagedBitmap
 from ..core.record import Record
-from ..errors import StorageError, UsageError, VolumeFormatError
+from ..errors import DiskError, StorageError, UsageError, VolumeFormatError
 from . import actlog, bitmap, metadata
 from .actlog import ActivityLog
 from .base import Directory, File
@@ -31,6 +31,8 @@ METADATA_FILE = "meta.bin"
 LOG_FILE = "log.bin"
 BITMAP_FILE = "bits.bin"
 CREATING_FILE = "creating"
+UNCONFIRMED_FILE = "unconfirmed"
+NOTE_BYTES = 4096
 """Stands while a volume is being created; whoever finds it finds nothing of value beside it."""
 
 MINIMUM_BYTES = 1 << 30
@@ -70,7 +72,7 @@ class Volume:
         self._directory = directory
         self._files = files
         where = directory.name
-        self._metadata = Metadata.load(self._open_file(METADATA_FILE), where)
+        self._metadata = self._load_metadata(where)
         self.size_bytes, self.thick = self._metadata.geometry
         replica_id = self._metadata.record.replica_id
         self._data = self._open_data()
@@ -86,6 +88,21 @@ class Volume:
                 f"{damaged} sectors of the bitmap in {where} were damaged; "
                 "what they stood for counts as different and will be compared.",
             )
+
+    def _load_metadata(self, where: str) -> Metadata:
+        """The record that counts: never one whose durability was not confirmed, where that was noted."""
+        file, directory = self._open_file(METADATA_FILE), self._directory
+        found = Metadata.load(file, where)
+        if not directory.exists(UNCONFIRMED_FILE):
+            return found
+        confirmed = Metadata.load(file, where, _noted(directory))
+        if confirmed.sequence < found.sequence:
+            confirmed.write(confirmed.record)  # over the slot that does not count
+            confirmed.notes += (
+                f"A record of the volume in {where} had failed and was on the disk all the same; it does not count.",
+            )
+        directory.remove(UNCONFIRMED_FILE)
+        return confirmed
 
     # ---- creation and opening ------------------------------------------------------------------------
 
@@ -253,9 +270,27 @@ class Volume:
     def write_record(self, record: Record) -> None:
         """Replace the record, durably, all or nothing.
 
-        Raises DiskError: the one of before counts, though a later open may find either of the two.
+        Raises DiskError: the one of before counts, and no other is taken until the volume was opened anew. A later
+        open may find either of the two, unless it can be noted now that the new one does not count.
         """
-        self._metadata.write(record)
+        try:
+            self._metadata.write(record)
+        except DiskError:
+            self._note_unconfirmed()
+            raise
+
+    def _note_unconfirmed(self) -> None:
+        """Best effort: have the next open know which slot was never relied upon, should it be there all the same."""
+        digest = self._metadata.unconfirmed
+        if digest is None or self._directory.exists(UNCONFIRMED_FILE):
+            return
+        with contextlib.suppress(StorageError, FileExistsError):
+            file = self._directory.create(UNCONFIRMED_FILE, len(_note(digest)), sparse=False)
+            try:
+                file.write(0, _note(digest))
+                file.sync()
+            finally:
+                file.close()
 
     def log_extents(self) -> frozenset[int]:
         """The 4 MiB extents that the activity log durably marks; at open, those of the life before."""
@@ -311,6 +346,22 @@ def space_warnings(where: str, growth_bytes: int, free_bytes: int, total_bytes: 
             f"{_gib(free_bytes)} left. Enlarge the disk, or keep the guest from filling the volume."
         )
     return tuple(warnings)
+
+
+def _note(digest: bytes) -> bytes:
+    """The content of the note: the slot's digest, twice, so that a torn one is seen; one unit long."""
+    return (digest + digest).ljust(NOTE_BYTES, b"\0")
+
+
+def _noted(directory: Directory) -> bytes | None:
+    """The digest that stands in the note; None if it is not whole."""
+    file = directory.open(UNCONFIRMED_FILE)
+    try:
+        content = file.read(0, NOTE_BYTES) if file.size() == NOTE_BYTES else b""
+    finally:
+        file.close()
+    digest = content[: metadata.DIGEST_BYTES]
+    return digest if content == _note(digest) and any(digest) else None
 
 
 def _gib(size_bytes: int) -> str:
@@ -378,6 +429,6 @@ def _make_files(directory: Directory, geometry: Geometry, record: Record) -> Non
 
 def _remove_files(directory: Directory) -> None:
     """Take everything of a half-made volume away, the marker last."""
-    for name in (*_VOLUME_FILES, CREATING_FILE):
+    for name in (*_VOLUME_FILES, UNCONFIRMED_FILE, CREATING_FILE):
         with contextlib.suppress(FileNotFoundError):
             directory.remove(name)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.disk import FakeDisk
+from tests.fakes.disk import FakeDisk, PowerLost
 
 from twinhull.core.identity import NO_ID, Generation, Id
 from twinhull.core.record import Record, Role, SavedState, WitnessKind
-from twinhull.errors import VolumeFormatError
+from twinhull.errors import DiskError, VolumeFormatError
 from twinhull.storage import metadata
 from twinhull.storage.metadata import Geometry, Metadata, encode_slot
 from twinhull.storage.volume import Volume
@@ -187,3 +187,89 @@ def test_a_formatted_file_holds_the_record_twice(disk: FakeDisk) -> None:
         copy = disk.clone()
         copy.poke("meta.bin", damaged, b"?" * 512)
         assert Metadata.load(copy.directory().open("meta.bin"), "here").record == FULL_RECORD
+
+
+# ---- a record that failed ----------------------------------------------------------------------------
+
+
+OLD_RECORD = replace(FULL_RECORD, outdated_reason="the record of before")
+
+
+def everything(_number: int) -> bool:
+    """Of what was pending."""
+    return True
+
+
+def nothing(_number: int) -> bool:
+    """Of what was pending."""
+    return False
+
+
+def failed(op: str = "sync") -> FakeDisk:
+    """A disk on which a record failed and is there all the same, as far as the system's memory goes."""
+    disk = FakeDisk()
+    volume = make(disk)
+    volume.write_record(OLD_RECORD)
+    disk.fail_next(op, file="meta.bin")
+    with pytest.raises(DiskError):
+        volume.write_record(FULL_RECORD)
+    assert volume.record == OLD_RECORD
+    with pytest.raises(DiskError, match="before"):
+        volume.write_record(FULL_RECORD)
+    disk.kill()
+    return disk
+
+
+@pytest.mark.parametrize("op", ["write", "sync"])
+def test_a_record_that_failed_does_not_count_although_it_is_there(op: str) -> None:
+    disk = failed(op)
+    volume = opened(disk)
+    assert volume.record == OLD_RECORD
+    assert any("does not count" in note for note in volume.notes) is (op == "sync")
+    volume.write_record(FULL_RECORD)
+    assert opened(disk).record == FULL_RECORD
+    disk.power_loss()
+    again = Volume.open(disk.directory())
+    assert again.record == FULL_RECORD
+    assert not again.notes
+
+
+def test_a_record_that_failed_counts_at_no_moment_of_the_next_open() -> None:
+    moments = 0
+    for change in range(20):
+        for kept in (True, False):
+            disk = failed()
+            disk.crash_at(change)
+            try:
+                Volume.open(disk.directory())
+            except PowerLost:
+                moments += 1
+            disk.power_loss(keep=everything if kept else nothing)
+            assert Volume.open(disk.directory()).record == OLD_RECORD
+    assert moments >= 4
+
+
+def test_a_record_that_failed_may_count_where_that_could_not_be_noted() -> None:
+    disk = FakeDisk()
+    volume = make(disk)
+    volume.write_record(OLD_RECORD)
+    disk.fail_next("sync", file="meta.bin")
+    disk.fail_next("create", file="unconfirmed")
+    with pytest.raises(DiskError):
+        volume.write_record(FULL_RECORD)
+    assert opened(disk).record == FULL_RECORD
+
+
+def test_a_note_that_is_not_whole_or_names_no_slot_is_removed_only(disk: FakeDisk) -> None:
+    make(disk).write_record(FULL_RECORD)
+    for content in (b"", b"x" * 64, bytes(range(32)) * 2):
+        disk.kill()
+        directory = disk.directory()
+        note = directory.create("unconfirmed", 4096, sparse=False)
+        note.write(0, content)
+        note.sync()
+        directory.close()
+        volume = opened(disk)
+        assert volume.record == FULL_RECORD
+        assert not volume.notes
+        assert not disk.directory().exists("unconfirmed")
