@@ -78,6 +78,7 @@ LANES: dict[str, tuple[Step, ...]] = {
         _pytest(
             "windows",
             "tests/integration/windows_python",
+            "tests/integration/windows_attach",
             "tests/integration/windows_playbooks",
             "tests/integration/fleet_scale",
             coverage=False,

@@ -284,7 +284,7 @@ def count_extents(handle: int, at_most: int) -> int:
         found = struct.unpack_from("<I", answer)[0] if len(answer) >= 16 else 0
         pairs = struct.iter_unpack("<qq", answer[16 : 16 + 16 * found])
         ends = [(end, place) for end, place in pairs]
-        counted += sum(place >= 0 for _, place in ends)
+        counted += len([place for _, place in ends if place >= 0])
         if not ends or len(answer) < _EXTENT_BATCH_BYTES:
             return counted
         cluster = ends[-1][0]

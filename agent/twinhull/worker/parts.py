@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from twinhull import log as logs
+from twinhull.attach import blank
 from twinhull.attach.base import Attacher
+from twinhull.attach.folder import check_folder, prepare_folder, release_folder
 from twinhull.attach.nothing import NoAttacher
+from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
 from twinhull.clock import boot_clock_s
@@ -30,6 +34,8 @@ from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
+from twinhull.exports.iscsi import target_name
+from twinhull.powershell import PowerShellHosts
 from twinhull.resources.base import Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
@@ -115,8 +121,61 @@ def offer_file(node: NodeConfig, module: str) -> OfferFile:
     return OfferFile(node.run_dir / "targets" / f"{module}.json")
 
 
-def build_attacher(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig) -> Attacher:
+@functools.cache
+def powershell() -> PowerShellHosts:
+    """The PowerShell hosts of this process; none is started before it is needed."""
+    return PowerShellHosts()
+
+
+def _windows_attacher(
+    node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig, volume: Volume | None
+) -> Attacher:
+    offered = offer_file(node, module.name)
+    folder = Path(module.folder)
+
+    def disk() -> OurDisk | None:
+        """Known from the volume, or for the agent, which must not open it, from what a worker told last."""
+        seen = offered.read() if volume is None else None
+        identity = (
+            volume.record.volume_id if volume is not None else bytes.fromhex(seen.volume_id) if seen else None
+        )
+        prefix = target_name(cluster.cluster, module.name)
+        return None if identity is None else OurDisk(prefix, identity.hex(), module.size_bytes)
+
+    def allow() -> None:
+        check_folder(module.name, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        release_folder(folder)
+
+    def deny() -> None:
+        prepare_folder(module.name, folder)
+
+    def first_data() -> int | None:
+        if volume is None:
+            raise AttachError(
+                f"The volume of module {module.name} is not open here, so nothing is formatted."
+            )
+        places = ((at, volume.read(at, length)) for at, length in blank.places(volume.size_bytes))
+        return next((at for at, data in places if data.count(0) != len(data)), None)
+
+    return WindowsAttacher(
+        module.name,
+        str(module.folder),
+        disk=disk,
+        offer=offered.read,
+        powershell=powershell(),
+        first_data=first_data,
+        bare=BareFolder(allow, deny),
+    )
+
+
+def build_attacher(
+    node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig, volume: Volume | None = None
+) -> Attacher:
     """What mounts the module's folder on this host.
+
+    Args:
+        volume: where the caller has it open (the worker); without it nothing is ever formatted.
 
     Raises AttachError where this platform cannot do what is configured.
     """
@@ -129,15 +188,13 @@ def build_attacher(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfi
             "Write 'export: {kind: fuse}', or 'attach: none' if the application logs in to it itself.",
         )
     if sys.platform == "win32":
-        raise AttachError(
-            f"The disk of module {module.name} cannot be mounted on a Windows host by this version.",
-            "Write 'export: {kind: iscsi, attach: none}': the application logs in to it itself.",
-        )
+        return _windows_attacher(node, cluster, module, volume)
     from twinhull.attach.linux import LinuxAttacher
+    from twinhull.attach.linux_cmd import FileSystem
 
     file = export_directory(node, module.name) / export_name(cluster, node, module.name)
-    kind = "xfs" if module.file_system == "xfs" else "ext4"
-    return LinuxAttacher(module.name, Path(module.folder), lambda: file, kind)  # type: ignore[arg-type]
+    kind: FileSystem = "xfs" if module.file_system == "xfs" else "ext4"
+    return LinuxAttacher(module.name, Path(module.folder), lambda: file, kind)
 
 
 def build_resource(
@@ -351,9 +408,9 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
     """
     module = cluster.module(name)
     settings = module_settings(cluster, name, node.node)
-    attacher = build_attacher(node, cluster, module)
-    resource = build_resource(node, module, attacher, lambda line: log.info("%s", line))
     volume = open_volume(node, cluster, module, log)
+    attacher = build_attacher(node, cluster, module, volume)
+    resource = build_resource(node, module, attacher, lambda line: log.info("%s", line))
     bits = volume.bits()
     mirror = Mirror(
         volume.size_bytes,
