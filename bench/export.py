@@ -12,9 +12,7 @@ import contextlib
 import importlib.util
 import json
 import os
-import selectors
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parent.parent / "agent"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from serving import cpu_seconds, serve_file
+
 SIZE_BYTES = 1 << 30
 JOBS: dict[str, tuple[str, ...]] = {
     "write_4k_depth_1": ("--rw=randwrite", "--bs=4k", "--iodepth=1"),
@@ -37,27 +38,9 @@ JOBS: dict[str, tuple[str, ...]] = {
 
 def serve_raw(mount_dir: str, backing: str) -> None:
     """Our export, doing nothing but the file's own I/O."""
-    sys.path.insert(0, str(SOURCE))
-    from twinhull.exports.base import Op
     from twinhull.exports.fuse.export import FuseExport
 
-    export = FuseExport(Path(mount_dir), SIZE_BYTES)
-    file = os.open(backing, os.O_RDWR)
-    selector = selectors.DefaultSelector()
-    selector.register(export.fileno(), selectors.EVENT_READ)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        while selector.select():
-            for request in export.receive():
-                if request.op is Op.WRITE:
-                    os.pwrite(file, request.data or b"", request.offset_bytes)
-                    export.reply(request.tag)
-                elif request.op is Op.READ:
-                    export.reply(request.tag, 0, os.pread(file, request.length_bytes, request.offset_bytes))
-                else:
-                    export.reply(request.tag)
-    finally:
-        export.close()
+    serve_file(FuseExport(Path(mount_dir), SIZE_BYTES), backing)
 
 
 def serve_mfusepy(mount_dir: str, backing: str, *, threads: bool) -> None:
@@ -134,12 +117,6 @@ def run_fio(device: str, arguments: tuple[str, ...], seconds: float) -> dict[str
         "mean_us": round(side["clat_ns"]["mean"] / 1000, 1),
         "p99_us": round(side["clat_ns"]["percentile"]["99.000000"] / 1000, 1),
     }
-
-
-def cpu_seconds(process: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(kind: str, seconds: float) -> dict[str, Any]:

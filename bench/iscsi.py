@@ -14,9 +14,7 @@ import json
 import os
 import re
 import secrets
-import selectors
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -27,7 +25,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-SOURCE = Path(__file__).resolve().parent.parent / "agent"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from serving import cpu_seconds, serve_file
+
 SIZE_BYTES = 1 << 30
 NAME = "iqn.2026-11.io.twinhull:bench.m1"
 USER, SECRET = "bench", "Only-For-Bench"
@@ -55,28 +56,11 @@ JOBS = {
 
 def serve(backing: str) -> None:
     """Our export, doing nothing but the file's own I/O; prints its port."""
-    sys.path.insert(0, str(SOURCE))
-    from twinhull.exports.base import Op
     from twinhull.exports.iscsi import Chap, IscsiExport, TargetSettings
 
     export = IscsiExport(TargetSettings(NAME, SIZE_BYTES, bytes(16), Chap(USER, SECRET)))
-    file = os.open(backing, os.O_RDWR)
-    selector = selectors.DefaultSelector()
-    selector.register(export.fileno(), selectors.EVENT_READ)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(export.port, flush=True)
-    try:
-        while selector.select():
-            for request in export.receive():
-                if request.op is Op.WRITE:
-                    os.pwrite(file, request.data or b"", request.offset_bytes)
-                    export.reply(request.tag)
-                elif request.op is Op.READ:
-                    export.reply(request.tag, 0, os.pread(file, request.length_bytes, request.offset_bytes))
-                else:
-                    export.reply(request.tag)
-    finally:
-        export.close()
+    serve_file(export, backing)
 
 
 class Server(NamedTuple):
@@ -163,12 +147,6 @@ def run_job(server: Server, job: Job, scale: float) -> dict[str, float]:
         "mib_per_s": count * job.size_bytes / took_s / (1 << 20),
         "server_cpu_us": used_s / count * 1e6,
     }
-
-
-def cpu_seconds(process: int) -> float:
-    """Processor time that a process has used, all its threads."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

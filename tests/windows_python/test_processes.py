@@ -163,6 +163,6 @@ def test_every_part_of_the_agent_and_the_worker_can_be_imported() -> None:
     import twinhull.agent.main
     import twinhull.worker.main
 
-    assert twinhull.agent.main.run
-    assert twinhull.worker.main.main
+    assert callable(twinhull.agent.main.run)
+    assert callable(twinhull.worker.main.main)
     assert twinhull.worker.main.sit_under_page_cache() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import secrets
@@ -33,6 +34,7 @@ from twinhull.config import (
 from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.core.settings import ModuleSettings
 from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
 from twinhull.exports.iscsi import target_name
 from twinhull.powershell import PowerShellHosts
@@ -400,6 +402,27 @@ class AskedWitness:
         return verdict.granted, verdict.detail
 
 
+def within_initiator(settings: ModuleSettings, module: ModuleConfig, log: logs.Log) -> ModuleSettings:
+    """The settings with a T that the host's own time-outs outlast (Windows, until it was booted with longer ones)."""
+    if sys.platform != "win32" or module.export.attach is AttachKind.NONE:
+        return settings
+    from twinhull.attach import windows_timers as timers
+
+    seen = timers.look(timers.HostRegistry())
+    timeout_s = timers.capped_s(settings.timeout_s, settings.witness_timeout_s, seen)
+    if timeout_s < settings.timeout_s:
+        log.warning(
+            "T is %.0f s instead of %.0f s until this host was booted with initiator time-outs of %d s or more "
+            "(python -m twinhull.attach.windows_timers set SECONDS)",
+            timeout_s,
+            settings.timeout_s,
+            timers.needed_s(settings.timeout_s, settings.witness_timeout_s),
+        )
+    return dataclasses.replace(
+        settings, timeout_s=timeout_s, write_timeout_s=min(settings.write_timeout_s, timeout_s)
+    )
+
+
 def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.Log) -> Parts:
     """Everything the worker of this module is made of. Opens (or makes) its volume.
 
@@ -407,7 +430,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         TwinhullError: something is missing or unfit; the message says what and where.
     """
     module = cluster.module(name)
-    settings = module_settings(cluster, name, node.node)
+    settings = within_initiator(module_settings(cluster, name, node.node), module, log)
     volume = open_volume(node, cluster, module, log)
     attacher = build_attacher(node, cluster, module, volume)
     resource = build_resource(node, module, attacher, lambda line: log.info("%s", line))
