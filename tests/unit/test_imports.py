@@ -25,7 +25,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "powershell": ("errors",),
     "attach": (*LEAF, "powershell"),
     "resources": (*LEAF, "powershell"),
-    "checkers": LEAF,
+    "checkers": (*LEAF, "powershell"),
     "config": LEAF,
     "log": LEAF,
     "cli": ("core", "errors", "config", "log", "transport", "installation"),

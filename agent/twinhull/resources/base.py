@@ -15,6 +15,8 @@ class ResourceState(enum.Enum):
 
     RUNNING = "running"
     PAUSED = "paused"
+    PAUSED_CRITICAL = "paused-critical"
+    """The hypervisor paused it because its disk has no room or failed: neither restart nor failover heals that."""
     OFF = "off"
     SAVED = "saved"
     ABSENT = "absent"
@@ -82,3 +84,27 @@ class Leaving(Protocol):
 
         Idempotent. Raises ResourceError when it stays.
         """
+
+
+@runtime_checkable
+class Returning(Protocol):
+    """A resource whose registration of an earlier life has to be removed before its folder is mounted again."""
+
+    def clear(self, *, last_resort: bool = False) -> bool:
+        """Remove what an earlier life left registered here, while nothing is mounted. Idempotent.
+
+        Args:
+            last_resort: also restart the hypervisor's management, which running VMs survive.
+
+        Returns whether nothing is left. If something stays: mount the local replica with an export that throws all
+        writes away, `leave`, unmount, and `clear` again, at last with the last resort. Raises ResourceError when removing
+        it would delete files, or it runs.
+        """
+
+
+@runtime_checkable
+class Vm(Protocol):
+    """A resource that is a VM whose definition can be judged by either host before it is protected."""
+
+    def check_definition(self, definition: str) -> list[Finding]:
+        """What this host lacks to run the VM of that definition, in words."""
