@@ -1,7 +1,7 @@
 """A disk in memory for whole lives: implements `twinhull.storage.base`, fast, and treats what was not synced badly.
 
 What was written is volatile until it is synced. At a power loss each write that was not synced is lost or kept, whole or
-sector by sector (512 bytes); what a failed sync should have written is lost for good. A killed process loses nothing
+sector by sector (512 bytes); what a failed sync should have written may be lost for good. A killed process loses nothing
 that it had written: that is the system's page cache.
 """
 
@@ -29,7 +29,7 @@ Write = tuple[int, int, bytes | None, int]
 class Inode:
     """A file's content, now and as it would be after a power loss."""
 
-    __slots__ = ("current", "durable", "failed", "pending", "size_bytes")
+    __slots__ = ("current", "durable", "failed", "lost", "pending", "size_bytes")
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -37,6 +37,25 @@ class Inode:
         self.durable: Content = {}
         self.pending: list[Write] = []
         self.failed = False
+        self.lost: set[int] = set()  # units that a failed sync should have written
+
+    def fail(self) -> None:
+        """A sync failed: nobody knows what of it reached the disk."""
+        self.failed = True
+        for _, offset, _, length in self.pending:
+            self.lost.update(range(offset // UNIT_BYTES, (offset + length - 1) // UNIT_BYTES + 1))
+        self.pending = []
+
+    def reopen(self, rng: Rng) -> None:
+        """The error is forgotten, and so is what the system still had in memory."""
+        self.failed = False
+        for unit in sorted(self.lost):
+            source, target = (self.current, self.durable) if rng.chance(30) else (self.durable, self.current)
+            if unit in source:
+                target[unit] = source[unit]
+            else:
+                target.pop(unit, None)
+        self.lost.clear()
 
     def copy(self) -> Inode:
         """The same durable content again."""
@@ -125,10 +144,11 @@ class SimDisk:
         twin.files = {key: inode.copy() for key, inode in self.files.items()}
         return twin
 
-    def reopened(self) -> None:
-        """A new process: its files do not remember an error. What a failed sync had lost stays lost."""
-        for inode in self.files.values():
-            inode.failed = False
+    def reopened(self, place: str, rng: Rng) -> None:
+        """A new process: its files do not remember an error. What a failed sync had lost may be lost for good."""
+        for (where, _), inode in self.files.items():
+            if inode.failed and where.endswith(place):
+                inode.reopen(rng)
 
     def power_loss(self, rng: Rng) -> None:
         """Of what was not synced anything may be there afterwards, in any combination of sectors."""
@@ -148,6 +168,7 @@ class SimDisk:
                     _tear(inode.durable, write, rng)
             inode.pending = []
             inode.failed = False
+            inode.lost.clear()
             inode.current = dict(inode.durable)
 
     def fails(self, op: str, file: str) -> None:
@@ -248,8 +269,7 @@ class SimFile:
             self._enter("sync")
         except DiskError:
             if not inode.failed:
-                inode.failed = True
-                inode.pending = []
+                inode.fail()
             raise
         limit = disk.sync_limit
         if limit is None or not inode.pending or inode.pending[-1][0] <= limit:

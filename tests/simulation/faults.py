@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from twinhull.core import events
 
 from .rng import Rng
+from .tales import TALES, Fault
 
 if TYPE_CHECKING:
     from .node import Node, Unit
     from .world import World
-
-
-class Fault(NamedTuple):
-    """One thing that goes wrong, or one command.
-
-    Args:
-        at: when, in T since the beginning.
-        kind: name of a row of `KINDS`.
-        node: `a` or `b`.
-        span: how long it lasts, in T, where it ends by itself.
-        draw: random bits for whatever else there is to choose.
-        trigger: not before a node is in this state the next time (`a: PRIM copying`); empty: at its time.
-    """
-
-    at: float
-    kind: str
-    node: str
-    span: float
-    draw: int
-    trigger: str = ""
-
-    def told(self) -> str:
-        """For people."""
-        when = f", when {self.trigger}" if self.trigger else ""
-        return f"{self.kind} on {self.node} at {self.at:.3f} T for {self.span:.3f} T{when} ({self.draw & 0xFFFF})"
 
 
 Do = Callable[["World", "Node", Fault], None]
@@ -66,9 +42,7 @@ def kill_in_the_act(world: World, node: Node, fault: Fault) -> None:
     unit = _unit(node, fault)
     process = unit.process
     if process is not None:
-        process.countdown = fault.draw % 40
-        process.ends = True
-        process.at_zero = lambda: unit.died(process, "kill")
+        process.interrupt(fault.draw % 40, lambda: unit.died(process, "kill"), ends=True)
 
 
 def power(world: World, node: Node, fault: Fault) -> None:
@@ -81,9 +55,7 @@ def power_in_the_act(world: World, node: Node, fault: Fault) -> None:
     """Power goes at one of the next acts of a worker."""
     process = _unit(node, fault).process
     if process is not None:
-        process.countdown = fault.draw % 40
-        process.ends = True
-        process.at_zero = node.power_off
+        process.interrupt(fault.draw % 40, node.power_off, ends=True)
     _later(world, fault, node.power_on)
 
 
@@ -126,9 +98,7 @@ def freeze_after_an_act(world: World, node: Node, fault: Fault) -> None:
     """A whole node is frozen right after one of a worker's next acts."""
     process = _unit(node, fault).process
     if process is not None:
-        process.countdown = fault.draw % 40
-        process.ends = False
-        process.at_zero = lambda: freeze_node(world, node, fault)
+        process.interrupt(fault.draw % 40, lambda: freeze_node(world, node, fault), ends=False)
 
 
 def agent_down(world: World, node: Node, fault: Fault) -> None:
@@ -229,6 +199,45 @@ def disk_slow(world: World, node: Node, fault: Fault) -> None:
     _later(world, fault, again)
 
 
+def record_error(world: World, node: Node, fault: Fault) -> None:
+    """The next record does not become durable."""
+    node.disk.failing.append(("sync", "meta.bin"))
+
+
+def log_error(world: World, node: Node, fault: Fault) -> None:
+    """The activity log or the bitmap cannot be written next time."""
+    node.disk.failing.append(
+        (("write", "sync")[fault.draw & 1], ("log.bin", "bits.bin")[fault.draw >> 1 & 1])
+    )
+
+
+def flush_error(world: World, node: Node, fault: Fault) -> None:
+    """The next flush fails."""
+    node.disk.failing.append(("sync", "data.img"))
+
+
+def disk_replaced(world: World, node: Node, fault: Fault) -> None:
+    """The server comes back with a blank disk."""
+    node.power_off()
+    node.replace_disk()
+    _later(world, fault, node.power_on)
+
+
+def disk_limps(world: World, node: Node, fault: Fault) -> None:
+    """Now and then a write takes long, while others overtake it."""
+    node.limp_s = world.settings.timeout_s * (0.05 + 0.6 * (fault.draw % 64) / 64)
+    node.slow_percent = 10 + (fault.draw >> 8) % 40
+
+    def again() -> None:
+        node.limp_s, node.slow_percent = 0.0, 0
+
+    _later(world, fault, again)
+
+
+def calm(world: World, node: Node, fault: Fault) -> None:
+    """Nothing: what went wrong before goes on for so long."""
+
+
 # ---- hosts, witness ----------------------------------------------------------------------------------------
 
 
@@ -283,7 +292,7 @@ def witness_away(world: World, node: Node, fault: Fault) -> None:
 
 def witness_slow(world: World, node: Node, fault: Fault) -> None:
     """The witness takes its time."""
-    world.settings.lane_s["witness"] = world.settings.timeout_s * (0.05 + (fault.draw % 64) / 64)
+    world.settings.lane_s["witness"] = world.settings.timeout_s * (0.05 + 2 * (fault.draw % 64) / 64)
 
     def again() -> None:
         world.settings.lane_s["witness"] = 0.001
@@ -306,6 +315,13 @@ def stop(world: World, node: Node, fault: Fault) -> None:
     unit = _unit(node, fault)
     unit.command("stop", {"forced": bool(fault.draw & 1)})
     _later(world, fault, lambda: unit.command("start", {}))
+
+
+def verify(world: World, node: Node, fault: Fault) -> None:
+    """Compare; in one of four cases make equal what differs."""
+    source = {"source": node.name} if fault.draw & 3 == 0 else {}
+    for each in (node, node.peer):
+        _unit(each, fault).command("verify", source)
 
 
 def as_primary(world: World, node: Node, fault: Fault) -> None:
@@ -332,6 +348,7 @@ KINDS: dict[str, tuple[int, Do]] = {
     "disk-full": (3, disk_full),
     "disk-hangs": (4, disk_hangs),
     "disk-slow": (4, disk_slow),
+    "disk-replaced": (2, disk_replaced),
     "guest-stubborn": (3, guest_stubborn),
     "start-fails": (2, start_fails),
     "guest-dies": (3, guest_dies),
@@ -344,10 +361,16 @@ KINDS: dict[str, tuple[int, Do]] = {
     "start": (3, _command("start")),
     "restart": (2, _command("restart")),
     "stopstart": (3, _command("stopstart")),
+    "verify": (4, verify),
     "abandon": (2, _command("abandon")),
     "as-primary": (1, as_primary),
+    "calm": (0, calm),
+    "disk-log-error": (0, log_error),
+    "disk-record-error": (0, record_error),
+    "disk-flush-error": (0, flush_error),
+    "disk-limps": (0, disk_limps),
 }
-"""Weight, and what is done."""
+"""Weight among those that happen at any time, and what is done."""
 
 LENGTH = (1.2, 2.0, 3.2)
 """How long faults go on, in T."""
@@ -363,15 +386,27 @@ STATES = (
 def plan(rng: Rng, without: frozenset[str] = frozenset()) -> list[Fault]:
     """Everything that is to go wrong in a life, in the order of time.
 
+    Half of the lives follow a tale: a few faults in an order that is dangerous, each time a little different.
+
     Args:
         without: kinds that are left out.
     """
+    if rng.chance(50):
+        found = rng.pick(TALES)(rng)
+        if rng.chance(25):
+            found += _anything(rng, 1)
+    else:
+        found = _anything(rng, rng.pick((1, 2, 2, 3, 3, 4, 5, 7)))
+    return sorted(fault for fault in found if fault.kind not in without)
+
+
+def _anything(rng: Rng, count: int) -> list[Fault]:
     length = rng.pick(LENGTH)
-    rows = [(weight, name) for name, (weight, _) in KINDS.items()]
+    rows = [(weight, name) for name, (weight, _) in KINDS.items() if weight]
     found = []
     cluster_at = rng.within(0.8, length)
     favourite = rng.pick(("a", "b", ""))
-    for _ in range(rng.pick((1, 2, 2, 3, 3, 4, 5, 7))):
+    for _ in range(count):
         near = rng.chance(60)
         at = cluster_at + rng.within(0.0, 1.2) if near else rng.within(0.1, length)
         span = rng.pick((0.05, 0.2, 0.5, 0.9, 1.05, 1.3, 2.0, 3.0)) * rng.within(0.7, 1.3)
@@ -381,6 +416,5 @@ def plan(rng: Rng, without: frozenset[str] = frozenset()) -> list[Fault]:
             at, node = at * 0.5, rng.pick(("a", "b"))
         else:
             trigger = ""
-        if kind not in without:
-            found.append(Fault(at, kind, node, span, draw, trigger))
-    return sorted(found)
+        found.append(Fault(at, kind, node, span, draw, trigger))
+    return found

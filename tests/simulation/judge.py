@@ -3,6 +3,7 @@
 Checked after every turn of every process: at most one node can acknowledge; who can is durably entitled to. At every
 answer: an acknowledged write is held by whom it must be, a flush is durable, a read is not stale, and the answer comes from
 the node that runs the module. At every start of the VM: nothing acknowledged is missing, save what a power loss excuses.
+At every change of a durable record: it does not contradict the other node's, and no crash takes it back.
 Now and then: blocks that differ between two uptodate replicas are durably marked.
 """
 
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from twinhull.core.identity import Generation, Relation
 from twinhull.core.mirror_client import Io
-from twinhull.core.record import Record
+from twinhull.core.record import Record, Role, WitnessKind
 from twinhull.core.requests import Request
 from twinhull.core.state import Mode, Phase
 from twinhull.storage.bitmap import BitmapFile
-from twinhull.storage.volume import BITMAP_FILE, DATA_FILE
+from twinhull.storage.volume import BITMAP_FILE, DATA_FILE, Volume
 
 from .disk import SECTOR_BYTES, UNIT_BYTES, Inode
 from .history import ClientWrite, History
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK_UNITS = 8
 EXTENT_BLOCKS = 128
+DOUBT = (Mode.HOLD, Mode.ASKING)
 
 
 class ViolationError(Exception):
@@ -141,8 +143,22 @@ class Judge:
             self.broken(
                 f"{unit.node.name} answered a {what}, and its durable record says that it is not uptodate"
             )
-        elif record.generation is not case.generation:
-            self._continues(unit, case, record.generation)
+        else:
+            self._not_replaced(unit, record, what)
+            if record.generation is not case.generation:
+                self._continues(unit, case, record.generation)
+
+    def _not_replaced(self, unit: Unit, record: Record, what: str) -> None:
+        """Promise 4: no answer from whoever was replaced, also where two histories are possible."""
+        theirs = unit.peer.record
+        if theirs is None or theirs.generation is None or record.generation is None:
+            return
+        if theirs.generation.id == record.generation.id or self._world.person_split:
+            return
+        if theirs.uptodate and theirs.generation.descends_from(record.generation):
+            self.broken(
+                f"{unit.node.name} answered a {what}, though {unit.peer.node.name} has continued its history"
+            )
 
     def _continues(self, unit: Unit, case: Case, mine: Generation | None) -> None:
         """Promise 4: one history. What was answered under another generation is older, or the cluster is split."""
@@ -302,11 +318,58 @@ class Judge:
             self.case(unit).history.power_lost()
 
     def disk_failed(self, node: Node) -> None:
-        """A sync failed: what it should have written is gone for good."""
-        self.power_lost(node)
+        """A sync of data failed. Only where no other replica is whole may what it should have written be gone."""
+        for unit in node.units.values():
+            record = self._record(unit)
+            if record is not None and record.uptodate and not record.peer_may_be_uptodate:
+                unit.touched_s = self._world.schedule.now_s
+                self.case(unit).history.power_lost()
+
+    def disk_replaced(self, unit: Unit) -> None:
+        """What only this disk held is gone, and nobody is to blame."""
+        record = unit.record
+        if record is not None and record.uptodate and not record.peer_may_be_uptodate:
+            self.case(unit).override = unit.peer
+        unit.record, unit.record_sequence = None, 0
+
+    def compared(self, unit: Unit, differing_bytes: int) -> None:
+        """A comparison on-line finds what differs, and nothing else; nothing may differ here."""
+        self._world.cover("compared by a person")
+        if differing_bytes:
+            self.broken(
+                f"a comparison of {unit.module} on {unit.node.name} found {differing_bytes} bytes that differ"
+            )
+
+    def opened(self, unit: Unit, volume: Volume) -> None:
+        """Promise 6: what was durable is what is read after any crash (or what was being written then)."""
+        sequence = volume._metadata.sequence
+        if sequence < unit.record_sequence:
+            self.broken(
+                f"the record of {unit.module} on {unit.node.name} went back from {unit.record_sequence} to {sequence}"
+            )
+        unit.record_sequence = sequence
+        unit.record = volume.record
+
+    def _recorded(self, unit: Unit, process: Process) -> None:
+        """Promise 5: what is durable on one node never contradicts what is durable on the other."""
+        unit.record = process.volume.record
+        unit.record_sequence = process.volume._metadata.sequence
+        mine, theirs = unit.record, unit.peer.record
+        if theirs is None or mine.generation is None or theirs.generation is None:
+            return
+        if not (mine.uptodate and theirs.uptodate) or mine.generation.id != theirs.generation.id:
+            return
+        for one, other, node in ((mine, theirs, unit.peer.node), (theirs, mine, unit.node)):
+            if not one.peer_may_be_uptodate and other.uptodate:
+                self.broken(
+                    f"{node.name} has recorded itself uptodate, and the other node has it that it is not"
+                )
+        if mine.role is Role.PRIMARY and theirs.role is Role.PRIMARY:
+            self.broken(f"both nodes have recorded themselves primary of {unit.module} in one history")
 
     def process_died(self, unit: Unit, process: Process) -> None:
-        """Its process is gone."""
+        """Its process is gone; what it had made durable counts."""
+        self._recorded(unit, process)
 
     def volume_not_opened(self, unit: Unit, error: Exception) -> None:
         """Promise 6: metadata is whole after any crash."""
@@ -323,6 +386,8 @@ class Judge:
         module = process.machine._module
         session, before = module.session, process.seen
         phase = session.phase if session is not None else None
+        if process.volume.record is not unit.record:
+            self._recorded(unit, process)
         if module.mode is not before[0] or phase is not before[1]:
             self._moved(unit, process, (module.mode, phase))
         if process.mirror._client.io is Io.OPEN and can_answer(unit) and can_answer(unit.peer):
@@ -334,6 +399,10 @@ class Judge:
     def _moved(self, unit: Unit, process: Process, seen: tuple[Mode, Phase | None]) -> None:
         before, process.seen = process.seen, seen
         self._world.moved(unit, _state(before), _state(seen))
+        if seen[0] in DOUBT and before[0] not in DOUBT:
+            unit.doubt_s = self._world.schedule.now_s
+        elif seen[0] is Mode.ALONE and before[0] in DOUBT:
+            self._granted(unit, process)
         peer = unit.peer.process
         if seen == (Mode.SECOND, Phase.COPYING) and peer is not None:
             mine, theirs = process.volume.record.generation, peer.volume.record.generation
@@ -342,6 +411,15 @@ class Judge:
                     f"{unit.node.name} is overwritten by {unit.peer.node.name}, though both histories went on, "
                     "and no person decided"
                 )
+
+    def _granted(self, unit: Unit, process: Process) -> None:
+        """Section 3: with a witness, a new history begins only when it granted that in the present doubt."""
+        record = process.machine.record
+        begins = record.generation is not process.volume.record.generation
+        if begins and record.witness is WitnessKind.PING and unit.witness.granted_s < unit.doubt_s:
+            self.broken(
+                f"{unit.node.name} goes on alone, and the witness granted nothing since the peer was lost"
+            )
 
     def compare(self, unit: Unit) -> None:
         """Two uptodate replicas of one generation differ only where that is durably marked."""

@@ -10,15 +10,18 @@ from twinhull.core.decide import Kind
 from twinhull.core.session import verdict_of
 from twinhull.core.state import HostState, Mode, Phase, Work
 
-from .faults import KINDS, Fault, plan
+from .faults import KINDS, plan
 from .judge import ViolationError
 from .node import Unit
 from .process import Process, simulated_edges
 from .rng import Rng
+from .tales import Fault
 from .world import World
 
 PEACE_T = 60
 """Within so many T after the last fault everything is green, or a person was told what to do."""
+LOSE_CONTENT = ("disk-e", "disk-f", "disk-h", "disk-l", "disk-replaced", "disk-slow", "as-primary")
+"""Faults (beginnings of their names) after which it may be that no replica is whole: not those of a mere record."""
 STEPS_IN_T = 8
 """How often in T somebody looks whether it is whole."""
 
@@ -107,7 +110,7 @@ def _happens(world: World, fault: Fault) -> None:
         world.cover(f"faults: {first} + {second}")
     world.faults.append(fault)
     world.last_fault = fault.kind
-    KINDS[fault.kind][1](world, world.nodes[fault.node], fault)
+    KINDS[fault.kind][1](world, world.nodes[world.named(fault.node)], fault)
 
 
 # ---- peace -----------------------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ def _peace(world: World) -> None:
     for node in world.nodes.values():
         node.disk.failing.clear()
         node.disk.full = False
-        node.slow_s, node.slow_percent = 0.0, 0
+        node.slow_s, node.limp_s, node.slow_percent = 0.0, 0.0, 0
         node.disk_answers()
         if not node.powered:
             node.power_on()
@@ -202,7 +205,7 @@ def _person(world: World, unit: Unit, step: int) -> None:
         _decide(world, pair)
     elif Kind.NOTHING in kinds:
         world.cover("person: told that no replica is whole")
-        if not world.disks_are_slow and not _happened(world, "disk", "as-primary"):
+        if not _happened(world, *LOSE_CONTENT):
             world.judge.broken(
                 f"no replica is known to be whole, though no disk failed: {_shown(unit)}; {_shown(unit.peer)}"
             )

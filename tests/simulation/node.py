@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from twinhull.core.record import Record
 from twinhull.core.settings import ModuleSettings
 from twinhull.errors import StorageError
 
-from .clock import jitter_s
+from .clock import Schedule, jitter_s
 from .disk import SimDisk
 from .host import Guest, SimExport
 from .process import Process
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 class SimWitness:
     """The third party as one node reaches it (implements `worker.worker.Witness`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self.reachable = True
-        self.asked = 0
+        self.granted_s = 0.0
+        self._schedule = schedule
 
     def ask(self) -> tuple[bool, str]:
         """Whether it answers."""
-        self.asked += 1
-        return (True, "") if self.reachable else (False, "no address answers")
+        if not self.reachable:
+            return False, "no address answers"
+        self.granted_s = self._schedule.now_s
+        return True, ""
 
 
 class Unit:
@@ -45,7 +49,7 @@ class Unit:
         self.number = number
         self.settings = settings
         self.rng = rng
-        self.witness = SimWitness()
+        self.witness = SimWitness(self.world.schedule)
         self.guest = Guest(self, rng.fork(7))
         self.process: Process | None = None
         self.export: SimExport | None = None
@@ -60,6 +64,9 @@ class Unit:
         self.relay_s = settings.timeout_s * self.world.settings.relay_share
         self.overrides: set[int] = set()
         self.touched_s = -1.0
+        self.doubt_s = 0.0  # when it began to doubt that the peer lives
+        self.record: Record | None = None  # durable, as far as it was seen
+        self.record_sequence = 0
 
     @property
     def disk(self) -> SimDisk:
@@ -228,7 +235,7 @@ class Node:
         self.units: dict[str, Unit] = {}
         self.offset_s = rng.within(0.0, 1e6)
         self.hung = False
-        self.slow_s = 0.0
+        self.slow_s = self.limp_s = 0.0
         self.slow_percent = 0
         self.stuck: list[tuple[Callable[[], None], Process]] = []
 
@@ -254,7 +261,7 @@ class Node:
         if self.hung:
             return 1e-6
         if self.slow_percent and self.rng.chance(self.slow_percent):
-            return jitter_s(self.rng, self.slow_s) + 1e-6
+            return jitter_s(self.rng, max(self.slow_s, self.limp_s)) + 1e-6
         return 0.0
 
     def lane_delay_s(self, name: str) -> float:
@@ -294,6 +301,12 @@ class Node:
         self.agent_up = False
         self.disk.power_loss(self.rng)
         self.world.judge.power_lost(self)
+
+    def replace_disk(self) -> None:
+        """Everything that was on its disk is gone; the volumes are created anew."""
+        for unit in self.units.values():
+            self.world.judge.disk_replaced(unit)
+        self.disk = self.world.blank_disk(self)
 
     def power_on(self) -> None:
         """It boots: the agent starts its workers."""

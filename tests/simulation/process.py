@@ -11,18 +11,23 @@ import twinhull.core.mirror_copy
 import twinhull.worker.disk
 import twinhull.worker.host
 import twinhull.worker.peer
+import twinhull.worker.verify
 import twinhull.worker.worker
 from twinhull.core import mirror_digests
+from twinhull.core.effects import VerifyEnded
 from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.marks import BLOCK_BYTES
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.core.mirror_verify import VerifyReport
 from twinhull.storage.rescue import Store
 from twinhull.storage.volume import Volume
+from twinhull.transport.frames import MAX_VERSION, MIN_VERSION
+from twinhull.transport.protocol import StreamProtocol
 from twinhull.worker.host import HostParts
 from twinhull.worker.peer import Path as NetworkPath
 from twinhull.worker.peer import StreamSettings
-from twinhull.worker.verify import VerifyParts
+from twinhull.worker.verify import Verification, VerifyParts
 from twinhull.worker.worker import Parts, Worker
 
 from .clock import DeposedError, SimLane, SimLoop
@@ -48,6 +53,8 @@ class Building:
     """The process that is being made: whom its loop and its link to the agent belong to."""
 
     process: Process | None = None
+    old_node = ""
+    """Which node of the present life speaks the version of the protocol before this one."""
 
 
 class SimLink:
@@ -171,9 +178,11 @@ class Process:
         self.seen: tuple[object, object] = (None, None)
         self.at_zero: Callable[[], None] = _nothing
         self.acts = 0
-        self.node.disk.reopened()
+        Building.old_node = self.world.settings.old_node
+        self.node.disk.reopened(unit.module, self.node.rng)
         self.volume = Volume.open(unit.disk.directory(unit.module))
         self.rescue_judge = RescueJudge(unit, self.volume)
+        self.world.judge.opened(unit, self.volume)
         self.checkers = SimCheckers()
         self.worker: Worker = self._build()
         self.loop: SimLoop = self.worker.loop  # type: ignore[assignment]
@@ -309,6 +318,15 @@ class Process:
                     raise DeathError
                 self.at_zero()
 
+    def interrupt(self, acts: int, at_zero: Callable[[], None], *, ends: bool) -> None:
+        """Have something happen before one of the next acts, those on the disk included."""
+        self.countdown, self.at_zero, self.ends = acts, at_zero, ends
+        self.node.disk.hook = self._disk_act
+
+    def _disk_act(self, op: str, _file: str) -> None:
+        if self.turning and op in ("write", "sync", "punch"):
+            self.hook(op)
+
     def freeze(self) -> None:
         """SIGSTOP."""
         self.frozen = True
@@ -350,6 +368,30 @@ def fast_digests(data: Any) -> bytes:
     )
 
 
+def _protocol(*, cluster: str, module: str, node: str, peer: str) -> StreamProtocol:
+    """What the worker makes of a connection, of an older version where the life wants it."""
+    newest = MAX_VERSION - (node == Building.old_node)
+    return StreamProtocol(
+        cluster=cluster, module=module, node=node, peer=peer, versions=(MIN_VERSION, newest)
+    )
+
+
+def _ended(self: Any, effect: VerifyEnded) -> None:
+    """A comparison is over: the judge hears of it."""
+    _verify_ended(self, effect)
+    unit = self._log._unit
+    report = effect.report
+    if isinstance(report, VerifyReport):
+        unit.world.judge.compared(unit, report.differing_bytes)
+
+
+_verify_ended = Verification.ended
+
+
+def _not_written(_self: Any, _result: Any) -> None:
+    """Results of comparisons are not kept."""
+
+
 def _loop_of_building(pump: Call, *, stall_s: float, clock: Any) -> SimLoop:
     return SimLoop(Building.process, pump)
 
@@ -367,6 +409,10 @@ def simulated_edges() -> Iterator[None]:
         (twinhull.worker.peer, "Listener", SimListener),
         (twinhull.worker.disk, "digests_of", fast_digests),
         (twinhull.core.mirror_copy, "digests_of", fast_digests),
+        (twinhull.worker.peer, "StreamProtocol", _protocol),
+        (Verification, "_write", _not_written),
+        (Verification, "ended", _ended),
+        (twinhull.worker.verify, "_now", lambda: "now"),
     )
     before = [(place, name, getattr(place, name)) for place, name, _ in places]
     for place, name, new in places:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from .faults import Fault, plan
+from .faults import plan
 from .life import Life, live
 from .rng import Rng
+from .tales import Fault
 
 
 def same(one: str, other: str) -> bool:

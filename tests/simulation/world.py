@@ -23,10 +23,12 @@ from .rng import Rng
 from .story import Story
 
 if TYPE_CHECKING:
-    from .faults import Fault
     from .process import Process
+    from .tales import Fault
 
 VOLUME_BYTES = 32 << 20
+HARMLESS = ("cut", "calm", "swap", "guest", "restart")
+"""Kinds of faults that make no second history together with a network that is cut in one direction."""
 NAMES = ("a", "b")
 REPLICAS = {"a": Id(b"replica-of-a-one"), "b": Id(b"replica-of-b-one")}
 FIRST = Generation(Id(b"first-generation"))
@@ -43,6 +45,7 @@ class LifeSettings:
         calm_share: how long after the last fault all of them end, in T.
         relay_share: how often an agent passes on a worker's sign of life, in T.
         think_s: pause of the VM between bursts.
+        old_node: which node has a version before this one; empty: none.
         lane_s: how long calls on a lane take, typically.
     """
 
@@ -62,6 +65,7 @@ class LifeSettings:
     give_back: Return
     stop_mode: StopMode
     resync_bytes_s: int | None
+    old_node: str
     lane_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -92,6 +96,7 @@ def settings_of(rng: Rng) -> LifeSettings:
         give_back=rng.pick((Return.MANUAL, Return.MANUAL, Return.AT_ONCE)),
         stop_mode=rng.pick((StopMode.STOP, StopMode.STOP, StopMode.SAVE)),
         resync_bytes_s=rng.pick((None, None, int(20 * 32768 / timeout_s), int(100 * 32768 / timeout_s))),
+        old_node=rng.pick(("", "", "", "a", "b")),
         lane_s={"log": slow, "flush": slow, "read": slow / 4, "digest": slow / 2, "host": timeout_s * 0.02},
     )
 
@@ -150,6 +155,7 @@ class World:
         self.armed: list[Fault] = []
         self.asked_to_stop: set[Process] = set()
         self.happens: Callable[[Fault], None] = lambda _fault: None
+        self._primary = ""
         self._value = 0
         self._number = 0
         self.network = Network(
@@ -166,6 +172,20 @@ class World:
 
     def _disk(self, name: str) -> SimDisk:
         return template(name, self.modules, self.settings.blank, self.settings.witness).clone(name)
+
+    def blank_disk(self, node: Node) -> SimDisk:
+        """A new disk for a node, with blank volumes."""
+        disk = SimDisk(node.name)
+        for module in self.modules:
+            made = Volume.create(
+                disk.directory(module),
+                size_bytes=VOLUME_BYTES,
+                replica_id=self.new_id(),
+                minimum_bytes=1 << 20,
+            )
+            made.close()
+        disk.on_fault = node.disk.on_fault
+        return disk
 
     def _equip(self, node: Node, rng: Rng) -> None:
         life = self.settings
@@ -194,7 +214,7 @@ class World:
     def _disk_fault(self, node: Node, what: str) -> None:
         self.cover(f"disk: {what}")
         self.story.add(node.name, f"its disk fails a {what}")
-        if what.startswith("sync"):
+        if what == "sync of data.img":
             self.judge.disk_failed(node)
 
     # ---- small things -----------------------------------------------------------------------------------
@@ -221,16 +241,28 @@ class World:
         """It happened."""
         self.coverage[what] += 1
 
+    def named(self, node: str) -> str:
+        """The name of a node of the plan: `P` and `S` are who was PRIM when this was first asked, and the other."""
+        if node in self.nodes:
+            return node
+        if not self._primary:
+            runs = [unit.node.name for unit in self.units() if unit.guest.running]
+            self._primary = runs[0] if runs else "a"
+        return self._primary if node == "P" else self.nodes[self._primary].peer.name
+
     def moved(self, unit: Unit, before: str, now: str) -> None:
         """A machine went from one state to another: that may be what faults wait for."""
         self.coverage[f"move: {before} -> {now}"] += 1
         self.coverage[f"pair: {self.last_fault} then {before} -> {now}"] += 1
         if self.armed:
-            trigger = f"{unit.node.name}: {now}"
-            for fault in [fault for fault in self.armed if fault.trigger == trigger]:
+            for fault in [fault for fault in self.armed if self._awaits(fault, unit.node.name, now)]:
                 self.armed.remove(fault)
                 delay_s = (fault.draw >> 50) % 4 * (fault.draw >> 54) / 1024 * 0.03 * self.settings.timeout_s
                 self.schedule.after(delay_s, lambda fault=fault: self.happens(fault))  # type: ignore[misc]
+
+    def _awaits(self, fault: Fault, node: str, state: str) -> bool:
+        who, _, what = fault.trigger.partition(": ")
+        return what == state and self.named(who) == node
 
     def defect(self, unit: Unit, error: Exception) -> None:
         """The code under test raised what it must not."""
@@ -249,7 +281,7 @@ class World:
 
         A cut in one direction alone makes none; together with anything else that goes wrong it can.
         """
-        disturbed = any(not fault.kind.startswith("cut") for fault in self.faults)
+        disturbed = any(not fault.kind.startswith(HARMLESS) for fault in self.faults)
         return self.separated or self.person_split or (self.half_separated and disturbed)
 
     @property

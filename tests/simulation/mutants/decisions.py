@@ -16,6 +16,7 @@ from twinhull.core import (
     loss,
     machine,
     messages,
+    policy,
     pulse,
     resync,
     session,
@@ -23,6 +24,7 @@ from twinhull.core import (
     waiting,
 )
 from twinhull.core.identity import Relation
+from twinhull.core.record import Role
 from twinhull.core.state import Mode, Phase
 
 from .kit import Mutant
@@ -131,14 +133,13 @@ def _done_first(m: Any, event: events.CopyFlushedBoth) -> None:
     m.emit(persist=m.changed(peer_may_be_uptodate=True, peer_replica_id=current.peer_replica))
 
 
-def _served_before_ready(m: Any, connection: int, accept: messages.Accept) -> None:
-    _on_accept(m, connection, accept)
-    if m.mode is Mode.PRIM and m.session is not None and m.session.id == accept.session:
-        m.io_open = True
-        m.emit(actions.ServeIO())
-
-
-_on_accept = session.on_accept
+def _ready_before_recorded(m: Any, new: Any, theirs: Any, verdict: Any) -> None:
+    before = len(m.out)
+    _become_second(m, new, theirs, verdict)
+    for batch in m.out[before:]:
+        if batch.persist is not None and batch.send:
+            at = m.out.index(batch)
+            m.out[at : at + 1] = [actions.Batch(send=batch.send), dataclasses.replace(batch, send=())]
 
 
 def _given_before_recorded(m: Any, op: Any, current: Any) -> None:
@@ -175,6 +176,7 @@ def _lose(m: Any) -> None:
         op = m.work
         if op.taken is not None:
             m.mode = Mode.HOLD
+            m.emit(persist=m.changed(role=Role.PRIMARY))
             host.go_up(m)
     _handover_step(m)
 
@@ -192,10 +194,6 @@ def _gives_up_running(m: Any, why: str) -> None:
 
 def _tables(change: Mapping[type, Any]) -> Any:
     return {**machine.EVENTS, **change}
-
-
-def _messages(change: Mapping[type, Any]) -> Any:
-    return {**machine.MESSAGES, **change}
 
 
 def _steps(old: Any, new: Any) -> Any:
@@ -280,8 +278,8 @@ MUTANTS = (
     ),
     Mutant(
         "served before the SECOND is ready",
-        "The PRIM answers before the SECOND recorded itself not uptodate.",
-        ((machine, "MESSAGES", _messages({messages.Accept: _served_before_ready})),),
+        "The SECOND says that it is ready before its record, that it is not uptodate, is durable.",
+        ((session, "_become_second", _ready_before_recorded),),
     ),
     Mutant(
         "handed over before it is recorded",
@@ -297,6 +295,11 @@ MUTANTS = (
         "taken back without a refusal",
         "The giver of a hand-over goes on as PRIM when the session is lost.",
         ((machine, "STEPS", _steps(handover.step, _taken_back)),),
+    ),
+    Mutant(
+        "the only whole replica is given up",
+        "A record that fails at the end of a resync makes the PRIM leave, as if the SECOND were whole.",
+        ((policy, "_is_only_whole", lambda _session, _durable: False),),
     ),
     Mutant(
         "given up, but not off",

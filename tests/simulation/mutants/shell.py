@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 from twinhull.core import actions, messages, mirror
 from twinhull.core.events import Quiesced
-from twinhull.errors import DiskError
+from twinhull.errors import DiskError, TwinhullError
 from twinhull.storage import metadata, volume
 from twinhull.transport import frames, protocol
 from twinhull.worker import peer, worker
@@ -66,6 +67,10 @@ def _slot_in_place(self: Any, record: Any) -> None:
     self._newest = following
 
 
+def _not_noted(_self: Any) -> None:
+    """Nobody will know that the record was never confirmed."""
+
+
 def _record_not_synced(self: Any, record: Any) -> None:
     newest = self._newest
     following = metadata._Slot(newest.sequence + 1, newest.geometry, record)
@@ -74,8 +79,23 @@ def _record_not_synced(self: Any, record: Any) -> None:
     self._newest = following
 
 
-def _any_session(self: Any, header: Any) -> bool:
-    return self._inside is not None
+def _dropped_but_read(self: Any, connection: Any, reason: str) -> None:
+    """What lies unread in a connection that ends is kept for the next session."""
+    late = self.__dict__.setdefault("_late", [])
+    if connection is self._live and not connection.closed and connection.protocol is not None:
+        with contextlib.suppress(TwinhullError, ValueError):
+            while data := connection.stream.receive():
+                found = connection.protocol.receive_data(bytes(data))
+                late += [event.frame for event in found if isinstance(event, protocol.FrameReceived)]
+    _drop(self, connection, reason)
+
+
+def _old_ones_too(self: Any, number: int, session: Any, generation: Any) -> Any:
+    late, self._late = self.__dict__.get("_late", []), []
+    return [*_set_session(self, number, session, generation), *late]
+
+
+_drop, _set_session = peer.PeerStream._drop, peer.PeerStream.set_session
 
 
 def _quiet_at_once(self: Any) -> None:
@@ -133,14 +153,19 @@ MUTANTS = (
         ((metadata.Metadata, "write", _slot_in_place),),
     ),
     Mutant(
+        "a record that failed counts all the same",
+        "What a failed sync wrote of a record is believed when it is found.",
+        ((volume.Volume, "_note_unconfirmed", _not_noted),),
+    ),
+    Mutant(
         "record not synced",
         "A record counts as durable once it is written.",
         ((metadata.Metadata, "write", _record_not_synced),),
     ),
     Mutant(
         "old session's frame accepted",
-        "Data frames are taken whatever session they carry.",
-        ((Protocol, "_admit", _any_session),),
+        "What lies unread in a connection when it ends is taken for frames of the next session.",
+        ((peer.PeerStream, "_drop", _dropped_but_read), (peer.PeerStream, "set_session", _old_ones_too)),
     ),
     Mutant(
         "two modules' frames confused",

@@ -1,0 +1,281 @@
+"""Tales: a few faults in an order that has broken promises before, each time a little different.
+
+Times are in T since the beginning; the cluster is green at about 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .rng import Rng
+
+
+class Fault(NamedTuple):
+    """One thing that goes wrong, or one command.
+
+    Args:
+        at: when, in T since the beginning.
+        kind: name of a row of `KINDS`.
+        node: `a` or `b`; or `P`, `S`: who ran the module when such a fault came first, and the other one.
+        span: how long it lasts, in T, where it ends by itself.
+        draw: random bits for whatever else there is to choose.
+        trigger: not before a node is in this state the next time (`a: PRIM copying`); empty: at its time.
+    """
+
+    at: float
+    kind: str
+    node: str
+    span: float
+    draw: int
+    trigger: str = ""
+
+    def told(self) -> str:
+        """For people."""
+        when = f", when {self.trigger}" if self.trigger else ""
+        return f"{self.kind} on {self.node} at {self.at:.3f} T for {self.span:.3f} T{when} ({self.draw & 0xFFFF})"
+
+
+def _at(rng: Rng, low: float, high: float) -> float:
+    return rng.within(low, high)
+
+
+def _one(rng: Rng, at: float, kind: str, node: str, span: float = 0.0, trigger: str = "") -> Fault:
+    return Fault(at, kind, node, span, rng.bits(), trigger)
+
+
+def _away(rng: Rng, at: float, node: str, span: float) -> Fault:
+    """A node, or its worker, is gone for a while."""
+    return _one(rng, at, rng.pick(("power", "power", "kill", "cut-one-network", "reset")), node, span)
+
+
+def sleeper(rng: Rng) -> list[Fault]:
+    """The PRIM sleeps through its own replacement; its successor may die before it wakes."""
+    at, span = _at(rng, 0.7, 1.2), _at(rng, 1.25, 2.2)
+    found = [_one(rng, at, "freeze-node", "P", span), _one(rng, at + span + 0.5, "calm", "P")]
+    if rng.chance(60):
+        dies_at = at + span - _at(rng, -0.1, 0.4)
+        found.append(_one(rng, dies_at, rng.pick(("power", "kill")), "S", _at(rng, 1.3, 2.5)))
+        found.append(_one(rng, dies_at + 1.6, "calm", "S"))
+    return found
+
+
+def late_writes(rng: Rng) -> list[Fault]:
+    """Writes of a session that was lost are still in the disk's hands when the next one begins."""
+    at = _at(rng, 0.5, 0.8)
+    found = [_one(rng, at, "disk-limps", "S", 3.0)]
+    if rng.chance(60):
+        return [*found, _one(rng, at + _at(rng, 0.2, 1.0), "kill", "P"), _one(rng, at + 2.0, "calm", "P")]
+    for _ in range(rng.between(2, 5)):
+        at += _at(rng, 0.1, 0.5)
+        found.append(_one(rng, at, "reset", "S"))
+    return found
+
+
+def alone_then_dark(rng: Rng) -> list[Fault]:
+    """A node writes alone, loses power, and comes back first."""
+    at, dark_at = _at(rng, 0.5, 0.8), _at(rng, 1.9, 3.0)
+    return [
+        _one(rng, at, rng.pick(("power", "stop")), "S", dark_at - at + _at(rng, 0.1, 1.0)),
+        _one(rng, dark_at, rng.pick(("power", "power-in-the-act")), "P", _at(rng, 0.1, 0.5)),
+        _one(rng, dark_at + 1.0, "calm", "P"),
+    ]
+
+
+def limping_source(rng: Rng) -> list[Fault]:
+    """A copy runs from a disk on which writes take long."""
+    return [
+        _one(rng, _at(rng, 0.5, 0.7), rng.pick(("power", "kill", "stop")), "S", _at(rng, 0.1, 1.6)),
+        _one(rng, 0.6, "disk-limps", "P", 1.5, rng.pick(("P: PRIM copying", "P: PRIM begun", ""))),
+        _one(rng, _at(rng, 2.0, 3.0), "calm", "P"),
+    ]
+
+
+def end_of_copy(rng: Rng) -> list[Fault]:
+    """Something happens in the last moments of a copy, or right after it."""
+    at = _at(rng, 0.5, 0.8)
+    moment = rng.pick(("P: PRIM flushing", "P: PRIM confirming", "S: SECOND green", "P: PRIM green"))
+    kind = rng.pick(
+        ("power", "power", "kill", "reset", "power-in-the-act", "freeze-node", "disk-record-error")
+    )
+    victim = rng.pick(("P", "S"))
+    first = rng.pick(("power", "kill", "stop"))
+    if moment[0] == "S" and rng.chance(60):
+        kind, victim = "power", "S"
+    found = [
+        _one(rng, at, first, "S", _at(rng, 0.1, 1.4)),
+        _one(rng, at + 0.05, kind, victim, _at(rng, 0.2, 1.8), moment),
+        _one(rng, at + _at(rng, 1.5, 3.0), "calm", "S"),
+    ]
+    if rng.chance(40):
+        found.append(_one(rng, at + _at(rng, 1.5, 2.8), "power", rng.pick(("P", "S")), _at(rng, 0.3, 2.0)))
+    return found
+
+
+def source_dies(rng: Rng) -> list[Fault]:
+    """The PRIM dies while the other one still copies from it."""
+    at = _at(rng, 0.5, 0.8)
+    first = rng.pick(("power", "stop", "kill", "stop"))
+    return [
+        _one(rng, at, first, "S", _at(rng, 0.3, 1.5)),
+        _one(
+            rng, at + 0.05, rng.pick(("power", "power", "kill")), "P", _at(rng, 0.1, 2.5), "S: SECOND copying"
+        ),
+        _one(rng, at + _at(rng, 2.5, 4.5), "calm", "P"),
+    ]
+
+
+def other_one_first(rng: Rng) -> list[Fault]:
+    """One node dies, the other goes on and dies, and the first one comes back alone."""
+    at = _at(rng, 0.5, 0.8)
+    back_at = at + _at(rng, 2.0, 2.8)
+    return [
+        _one(rng, at, "power", rng.pick(("S", "P")), back_at - at),
+        _one(rng, back_at - _at(rng, 0.0, 0.3), "power", rng.pick(("P", "S")), 3.0),
+        _one(rng, back_at + 1.7, "calm", "P"),
+    ]
+
+
+def late_grant(rng: Rng) -> list[Fault]:
+    """A witness answers a question that nobody asks any more, while another one is open."""
+    at = _at(rng, 0.6, 0.9)
+    again_at = at + _at(rng, 1.3, 2.2)
+    return [
+        _one(rng, at - 0.1, "witness-slow", "P", 9.0),
+        _one(rng, at, "cut", "P", _at(rng, 1.0, 1.3)),
+        _one(rng, again_at, rng.pick(("cut", "power", "kill")), rng.pick(("P", "S")), 2.0),
+        _one(rng, again_at + 2.0, "calm", "P"),
+    ]
+
+
+def saved_twice(rng: Rng) -> list[Fault]:
+    """A VM is moved with its state, and what has it then dies."""
+    at = _at(rng, 0.6, 0.9)
+    kind = rng.pick(("guest-dies", "guest-dies", "kill", "power", "checker-fails", "start-fails"))
+    return [
+        _one(rng, at, "swap-saving", "P"),
+        _one(rng, at + _at(rng, 0.1, 1.2), kind, rng.pick(("S", "S", "P")), _at(rng, 0.1, 1.0)),
+        _one(rng, at + 1.3, rng.pick(("guest-dies", "swap-saving", "calm")), "S", 0.5),
+    ]
+
+
+def swap_in_trouble(rng: Rng) -> list[Fault]:
+    """A hand-over is disturbed in its middle."""
+    at = _at(rng, 0.6, 0.9)
+    moment = rng.pick(("P: GIVING green", "S: PRIM taken", "S: PRIM green", "P: SECOND green"))
+    kind = rng.pick(
+        ("kill", "reset", "reset", "cut-one-way", "cut-one-way", "power", "freeze-node", "disk-limps", "stop")
+    )
+    return [
+        _one(rng, at, rng.pick(("swap", "swap-saving", "stop")), "P", 2.0),
+        _one(rng, at, kind, rng.pick(("P", "S")), _at(rng, 0.3, 2.0), moment),
+        _one(rng, at + _at(rng, 1.0, 2.5), "calm", "P"),
+    ]
+
+
+def unheard_taker(rng: Rng) -> list[Fault]:
+    """Who took the module over is not heard by who gave it, or sleeps through its own replacement."""
+    at = _at(rng, 0.6, 0.9)
+    swap = _one(rng, at, "swap", "P")
+    end = _one(rng, at + _at(rng, 2.0, 3.5), "calm", "P")
+    if rng.chance(60):
+        return [swap, _one(rng, at + _at(rng, 0.1, 0.6), "freeze-node", "S", _at(rng, 1.2, 2.2)), end]
+    moment = rng.pick(("S: PRIM taken", "S: PRIM green", "P: GIVING green"))
+    kind = rng.pick(("cut-one-way", "cut", "freeze-node"))
+    return [swap, _one(rng, at, kind, "S", _at(rng, 1.3, 2.5), moment), end]
+
+
+def copied_then_dark(rng: Rng) -> list[Fault]:
+    """Who is preferred has just copied what it missed when power goes on both nodes."""
+    at = _at(rng, 0.6, 0.8)
+    away_at = at + _at(rng, 0.3, 0.6)
+    moment = rng.pick(
+        ("P: SECOND green", "P: SECOND green", "S: PRIM green", "S: PRIM confirming", "S: PRIM copying")
+    )
+    return [
+        _one(rng, at, "swap", "P"),
+        _one(rng, away_at, rng.pick(("power", "kill", "stop")), "P", _at(rng, 0.2, 1.2)),
+        _one(
+            rng,
+            away_at + 0.05,
+            rng.pick(("power-both", "power-both", "power")),
+            "P",
+            _at(rng, 0.1, 0.6),
+            moment,
+        ),
+        _one(rng, away_at + _at(rng, 1.5, 2.5), "calm", "P"),
+    ]
+
+
+def unwritten_leave(rng: Rng) -> list[Fault]:
+    """A node leaves, and what it records of that does not become durable."""
+    at = _at(rng, 0.6, 0.9)
+    why = rng.pick(("stop", "stop", "disk-flush-error"))
+    return [
+        _one(rng, at - 0.02, "disk-record-error", "S"),
+        _one(rng, at, why, "S", _at(rng, 0.5, 2.0)),
+        _one(rng, at + _at(rng, 0.5, 1.5), rng.pick(("calm", "power", "kill")), "P", _at(rng, 0.1, 1.0)),
+    ]
+
+
+def unwritten_alone(rng: Rng) -> list[Fault]:
+    """A node cannot record that it goes on alone, and the other one takes over."""
+    at = _at(rng, 0.5, 0.8)
+    slow = _one(rng, at, "slow-network", "P", _at(rng, 0.9, 1.5))
+    return [
+        slow._replace(draw=slow.draw | 48),
+        _one(rng, at + _at(rng, 0.1, 0.5), "disk-record-error", rng.pick(("P", "P", "S")), 0.0),
+        _one(rng, at + _at(rng, 1.5, 2.5), rng.pick(("calm", "calm", "kill")), "P"),
+    ]
+
+
+def failing_flush(rng: Rng) -> list[Fault]:
+    """A flush fails, or a log cannot be written, in any state."""
+    at = _at(rng, 0.4, 1.2)
+    kind = rng.pick(("disk-flush-error", "disk-flush-error", "disk-log-error", "disk-record-error"))
+    return [
+        _one(rng, at, kind, rng.pick(("P", "S")), 0.0),
+        _one(
+            rng,
+            at + _at(rng, 0.3, 1.2),
+            rng.pick(("power", "kill", "calm", "stop")),
+            rng.pick(("P", "S")),
+            1.0,
+        ),
+    ]
+
+
+def dark_at_a_record(rng: Rng) -> list[Fault]:
+    """Power goes while a record, a log or a bitmap is being written."""
+    at = _at(rng, 0.3, 0.7)
+    moment = rng.pick(("P: HOLD", "P: ALONE", "S: SECOND copying", "P: PRIM copying", "S: SECOND green", ""))
+    found = [
+        _away(rng, at, "S", _at(rng, 0.2, 1.0)),
+        _one(
+            rng, at + 0.02, "power-in-the-act", moment[:1] or rng.pick(("P", "S")), _at(rng, 0.2, 1.0), moment
+        ),
+        _one(rng, at + _at(rng, 0.6, 2.0), "power-in-the-act", rng.pick(("P", "S")), _at(rng, 0.2, 1.0)),
+    ]
+    return [*found, _one(rng, at + 2.2, "calm", "P")]
+
+
+TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
+    sleeper,
+    late_writes,
+    alone_then_dark,
+    limping_source,
+    end_of_copy,
+    end_of_copy,
+    source_dies,
+    other_one_first,
+    late_grant,
+    saved_twice,
+    swap_in_trouble,
+    swap_in_trouble,
+    unheard_taker,
+    copied_then_dark,
+    unwritten_leave,
+    unwritten_alone,
+    failing_flush,
+    dark_at_a_record,
+)
