@@ -354,7 +354,7 @@ class ControlClient:
             result = members["result"]
             if isinstance(result, dict):
                 return result
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"{self._who()} sent an answer that cannot be read.") from error
         raise ProtocolError(f"{self._who()} sent an answer that cannot be read.")
 
