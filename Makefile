@@ -12,6 +12,9 @@ SEEDS ?= 3000
 FROM ?= 0
 ROUNDS ?= 15
 SEED ?=
+ONLY ?=
+REPEATS ?= 5
+PUBLISH ?=
 JOBS ?= $(shell nproc)
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -43,8 +46,9 @@ simulate: $(READY) ## lives of whole clusters with every fault, judged: SEEDS=30
 chaos: machine $(READY) ## real faults on a real pair under load, every promise looked at: ROUNDS=15 SEED=n (root)
 	@$(PYTHON) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
-bench: machine $(READY) ## measure the volume and the export against their limits on this machine (root)
-	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) -m "bench.$$(basename "$$script" .py)"; done
+bench: machine $(READY) ## our figures beside the limit and peers (root): ONLY="works and systems" REPEATS=5 PUBLISH=1
+	@.ci/setup peers
+	@$(PYTHON) -m bench --only "$(ONLY)" --repeats $(REPEATS) $(if $(PUBLISH),--publish)
 
 lab: machine $(READY) ## bring up the same two nodes and leave them; scripts in build/lab (root)
 	@$(PYTHON) -m tests.lab up

@@ -1,0 +1,1 @@
+"""Figures: what Twinhull costs, beside its limit and beside peers, on one machine in one run."""
