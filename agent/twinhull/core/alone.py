@@ -7,6 +7,7 @@ import dataclasses
 from . import actions, host
 from .actions import Level
 from .identity import Generation
+from .memory import WitnessMemory
 from .record import Role
 from .state import HostState, Mode, Module
 
@@ -18,8 +19,19 @@ def child_generation(m: Module) -> Generation:
     return m.record.generation.child(m.new_id())
 
 
-def go_alone(m: Module, generation: Generation | None, why: str, level: Level = Level.WARNING) -> None:
-    """Serve the resource without the peer, after having durably recorded so (promise 1)."""
+def go_alone(
+    m: Module,
+    generation: Generation | None,
+    why: str,
+    level: Level = Level.WARNING,
+    *,
+    granted: WitnessMemory | None = None,
+) -> None:
+    """Serve the resource without the peer, after having durably recorded so (promise 1).
+
+    `granted`: what was seen of the witness with a memory that lists this node alone. Who went on without having
+    asked it owes it an update.
+    """
     record = dataclasses.replace(
         m.record,
         generation=generation,
@@ -27,8 +39,10 @@ def go_alone(m: Module, generation: Generation | None, why: str, level: Level = 
         peer_may_be_uptodate=False,
         role=Role.PRIMARY,
         outdated_reason="",
+        witness_memory=granted or m.record.witness_memory,
     )
     was = m.mode
+    m.owes_update = granted is None and m.witness_remembers
     m.mode = Mode.ALONE
     m.lost = m.question = m.outdating = m.taking = None
     m.survivor = m.clock.slept = m.return_due = False

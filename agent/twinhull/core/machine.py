@@ -7,7 +7,8 @@ what an event changes, and what follows from the facts, lives in one file for ea
     session    connections, hello, begin; the loss of a session
     resync     from begin to green
     loss       who goes on when the peer is lost; the witness; outdating the peer
-    waiting    WAIT: who may go on unasked
+    waiting    WAIT: who may go on unasked, or asks the witness
+    witness    talking with a witness that has a memory; `memory`: what it holds, and what that means
     alone      going on alone, giving up
     pulse      heartbeats, lease, silence, sleep
     host       folder and resource
@@ -24,12 +25,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import events, handover, host, loss, messages, policy, pulse, resync, session, view, waiting, work
+from . import (
+    events,
+    handover,
+    host,
+    loss,
+    messages,
+    policy,
+    pulse,
+    resync,
+    session,
+    view,
+    waiting,
+    witness,
+    work,
+)
 from .actions import Batch
 from .events import Event
 from .identity import Id
 from .pulse import HeartbeatOut
-from .record import Record, WitnessKind
+from .record import Record
 from .settings import Keep, ModuleSettings
 from .state import Clock, Module
 from .status import ModuleView
@@ -45,6 +60,7 @@ MESSAGES: Mapping[type, MessageHandler] = {
     messages.Accept: session.on_accept,
     messages.Ready: resync.on_ready,
     messages.Done: resync.on_done,
+    messages.Listed: resync.on_listed,
     messages.DoneConfirmed: resync.on_done_confirmed,
     messages.HandOver: handover.on_hand_over,
     messages.HandOverAccepted: handover.on_accepted,
@@ -95,6 +111,9 @@ EVENTS: Mapping[type, EventHandler] = {
     events.Tick: _on_nothing,
     events.InputDrained: pulse.on_drained,
     events.WitnessAnswer: loss.on_witness_answer,
+    events.WitnessRead: witness.on_read,
+    events.WitnessWritten: witness.on_written,
+    events.WitnessReset: witness.on_reset,
     events.Attached: host.on_attached,
     events.AttachFailed: policy.on_attach_failed,
     events.Detached: host.on_detached,
@@ -120,6 +139,7 @@ STEPS: tuple[Callable[[Module], None], ...] = (
     handover.first_echo,
     loss.step,
     waiting.step,
+    witness.step,
     handover.step,
     session.step,
     host.step,
@@ -139,7 +159,7 @@ class Machine:
         now_s: monotonic time that counts suspend, seconds; the same clock as `handle`'s.
         marks: whether anything is marked as "may differ" in the log or bitmap as read (True when in doubt).
 
-    Raises ValueError for settings that need a rescue store or a witness with a memory.
+    Raises ValueError for settings that need a rescue store.
     """
 
     def __init__(
@@ -155,8 +175,6 @@ class Machine:
     ) -> None:
         if settings.keep is not Keep.ASK:
             raise ValueError(f"keep: {settings.keep.value} needs a rescue store; only ask is possible")
-        if WitnessKind.ETCD in (settings.witness, record.witness):
-            raise ValueError("witness: etcd is not possible in this version")
         clock = Clock(now_s=now_s, last_s=now_s, silence_from_s=now_s, apart_from_s=now_s)
         self._module = Module(settings, record, size_bytes, process, new_id, clock, marks)
 

@@ -38,6 +38,7 @@ class Hello(NamedTuple):
         survivor: it was green SECOND in a session that was lost, and its process has run on.
         session: the session that this process was in last, if it can be taken up again (it was green).
         marks: something is marked on this node as "may differ".
+        witness: the kind of witness that is configured; `runs_under`: that is recorded (an older version tells none).
     """
 
     process: Id
@@ -61,6 +62,7 @@ class Hello(NamedTuple):
     witness: str
     keep: str
     running_ms: int
+    runs_under: str | None = None
 
 
 class Begin(NamedTuple):
@@ -94,6 +96,18 @@ class Done(NamedTuple):
 
     session: Id
     generation: Generation
+
+
+class Listed(NamedTuple):
+    """PRIM: the witness with a memory lists both since this session; what was seen of it, to be recorded.
+
+    Sent only by a PRIM that runs under such a witness, so that its peer knows this kind.
+    """
+
+    session: Id
+    cluster: Id | None
+    revision: int
+    key_revision: int
 
 
 class DoneConfirmed(NamedTuple):
@@ -175,7 +189,7 @@ class OutdateAnswer(NamedTuple):
 
 
 Message = (
-    Hello | Begin | Accept | Ready | Done | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
+    Hello | Begin | Accept | Ready | Done | Listed | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
     | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer
 )  # fmt: skip
 
@@ -203,7 +217,10 @@ def decode(data: bytes) -> Message:
     if shape is None:
         raise MessageError(f"The message is of an unknown kind {str(kind)[:40]!r}.")
     hints = typing.get_type_hints(shape)
-    return shape(**{name: _member(kind, name, hint, parsed) for name, hint in hints.items()})
+    absent = shape._field_defaults.keys() - parsed.keys()
+    return shape(
+        **{name: _member(kind, name, hint, parsed) for name, hint in hints.items() if name not in absent}
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -52,6 +52,7 @@ class ModuleSettings:
         write_timeout_s: how long a write may stay unanswered before its replica counts as lost.
         witness_timeout_s: how long an answer of the witness is waited for.
         witness_retry_s: pause between questions of a waiting node.
+        witness_watch_s: pause between looks at a witness with a memory while all is well.
         restart_limit: restarts in `restart_window_s` before the module stops here and fails over.
     """
 
@@ -64,6 +65,7 @@ class ModuleSettings:
     witness: WitnessKind = WitnessKind.NONE
     witness_timeout_s: float = 5.0
     witness_retry_s: float = 5.0
+    witness_watch_s: float = 30.0
     keep: Keep = Keep.ASK
     boot: Boot = Boot.AUTO
     boot_delay_s: float = 0.0

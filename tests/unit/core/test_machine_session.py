@@ -257,13 +257,11 @@ def test_other_volume_is_refused_with_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("record", "settings"),
     [
-        (whole(witness=WitnessKind.ETCD), {}),
-        (whole(), {"witness": WitnessKind.ETCD}),
         (whole(), {"keep": Keep.LONGEST_RUNNING}),
     ],
 )
-def test_what_needs_a_memory_or_a_rescue_store_is_refused(record: Record, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"keep|witness"):
+def test_what_needs_a_rescue_store_is_refused(record: Record, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="keep"):
         Bench(record, **settings)
 
 
