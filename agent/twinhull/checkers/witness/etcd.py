@@ -18,7 +18,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,14 +40,6 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Outcome of a transaction: `done`, and what it wrote (or found instead)."""
-
-    done: bool
-    seen: Seen
 
 
 class OutcomeUnknownError(WitnessError):
@@ -118,8 +109,10 @@ class EtcdWitness:
         answer = self._anywhere("/v3/kv/range", {"key": self._key}, timeout_s, again=True)
         return _seen(answer, answer.get("kvs"))
 
-    def write(self, key_revision: int, record: WitnessRecord, timeout_s: float) -> Written:
-        """Write if the key's mod revision is `key_revision` (0: there is no key), within `timeout_s`.
+    def write(self, key_revision: int, record: WitnessRecord, timeout_s: float) -> tuple[bool, Seen]:
+        """Whether it was written, and what stands there now.
+
+        Written if the key's mod revision is `key_revision` (0: there is no key), within `timeout_s`.
 
         Raises:
             OutcomeUnknownError: it may have been written, or be written later.
@@ -136,12 +129,12 @@ class EtcdWitness:
         answer = self._anywhere("/v3/kv/txn", body, timeout_s, again=False)
         cluster, revision = _header(answer)
         if answer.get("succeeded") is True:
-            return Written(True, Seen(cluster, revision, revision, record))
+            return True, Seen(cluster, revision, revision, record)
         responses = answer.get("responses")
         found = responses[0].get("response_range", {}) if isinstance(responses, list) and responses else None
         if not isinstance(found, dict):
             raise OutcomeUnknownError("etcd answered a transaction without saying what it found")
-        return Written(False, _seen(answer, found.get("kvs")))
+        return False, _seen(answer, found.get("kvs"))
 
     # ---- servers ---------------------------------------------------------------------------------
 
