@@ -10,10 +10,12 @@ CHECKED := agent tests bench docs collections inventories
 STEPS ?=
 SEEDS ?= 3000
 FROM ?= 0
+ROUNDS ?= 15
+SEED ?=
 JOBS ?= $(shell nproc)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-fleet test lint simulate bench lab lab-down clean machine
+.PHONY: help demo demo-fleet test lint simulate chaos bench lab lab-down clean machine
 
 help: ## explain the targets
 	@echo "Twinhull: two servers, one VM, no shared storage."
@@ -38,8 +40,11 @@ lint: $(READY) ## ruff (rules and format) and mypy --strict
 simulate: $(READY) ## lives of whole clusters with every fault, judged: SEEDS=3000 FROM=0 JOBS=processors
 	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
+chaos: machine $(READY) ## real faults on a real pair under load, every promise looked at: ROUNDS=15 SEED=n (root)
+	@$(PYTHON) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
 bench: machine $(READY) ## measure the volume and the export against their limits on this machine (root)
-	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) "$$script"; done
+	@for script in bench/*.py; do echo "== $$script"; $(PYTHON) -m "bench.$$(basename "$$script" .py)"; done
 
 lab: machine $(READY) ## bring up the same two nodes and leave them; scripts in build/lab (root)
 	@$(PYTHON) -m tests.lab up

@@ -16,6 +16,9 @@ TwinhullError                  something went wrong; the message says what, wher
     FolderBusyError            somebody holds the folder; names who
     FolderNotOursError         the folder or device holds something that is not ours
   ResourceError                the resource cannot be started, stopped or described
+  PowerShellError              a function of the host's PowerShell failed; callers tell it in their own words
+    PowerShellGoneError        its process ended in the middle
+    PowerShellTimeoutError     it did not answer in time and was killed
   WitnessError                 the witness cannot be asked
   AgentDownError               no agent answers on this node
   PkiError                     certificates and keys
@@ -113,6 +116,46 @@ class ResourceError(TwinhullError):
     """The resource cannot be started, stopped or described."""
 
     exit_code = 7
+
+
+class PowerShellError(TwinhullError):
+    """A function of the host's PowerShell failed.
+
+    Args:
+        category: one of missing, denied, busy, full, exists, incompatible, state, absent, unsupported, timeout, failed.
+        identifier: the error's FullyQualifiedErrorId.
+        number: the number of the Windows error, eight hexadecimal digits, or empty.
+        place: where in the module, for developers.
+        begun: whether the function was called at all.
+    """
+
+    exit_code = 7
+
+    def __init__(
+        self,
+        what: str,
+        remedy: str = "",
+        *,
+        category: str = "failed",
+        identifier: str = "",
+        number: str = "",
+        place: str = "",
+        begun: bool = True,
+    ) -> None:
+        super().__init__(what, remedy)
+        self.category = category
+        self.identifier = identifier
+        self.number = number
+        self.place = place
+        self.begun = begun
+
+
+class PowerShellGoneError(PowerShellError):
+    """The process ended in the middle: what it did is not known."""
+
+
+class PowerShellTimeoutError(PowerShellError):
+    """No answer in time; the process was killed. What it did is not known unless it was not `begun`."""
 
 
 class WitnessError(TwinhullError):

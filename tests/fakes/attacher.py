@@ -14,7 +14,7 @@ class FakeAttacher:
 
     Attributes:
         calls: what was called, in order, such as `attach`, `attach make`, `detach`, `detach forced`.
-        fail: names of methods that raise (`attach`, `detach`).
+        fail: names of methods that raise (`attach`, `flush`, `detach`).
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,9 @@ class FakeAttacher:
     def attach(self, *, make: bool) -> None:
         self._enter("attach", "attach make" if make else "attach", AttachError("The fake folder refuses."))
         self._mounted = True
+
+    def flush(self) -> None:
+        self._enter("flush", "flush", AttachError("The fake folder cannot be written back."))
 
     def detach(self, *, forced: bool) -> None:
         self._enter("detach", "detach forced" if forced else "detach", FolderBusyError("The fake is busy."))

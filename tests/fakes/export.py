@@ -104,3 +104,34 @@ class FakeExport:
         """The kernel ends the connection."""
         self._lost = True
         os.eventfd_write(self._bell, 1)
+
+
+class FakeNetworkDisk(FakeExport):
+    """One that is a disk of its own to its host; implements `exports.base.NetworkDisk`.
+
+    Attributes:
+        discards: whether writes are thrown away.
+        space: what was told of the room: used, available, whether to warn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.discards = False
+        self.space: list[tuple[int, int, bool]] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._under_way)
+
+    def discard_writes(self) -> None:
+        with self._changed:
+            self.discards = True
+            self._changed.notify_all()
+
+    def tell_space(self, used_bytes: int, available_bytes: int, *, warn: bool = False) -> None:
+        self.space.append((used_bytes, available_bytes, warn))
+
+    def wait_for_discards(self, timeout_s: float = 20.0) -> None:
+        """Wait until writes are thrown away."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.discards, timeout_s), "it never came to that"

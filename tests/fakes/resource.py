@@ -142,3 +142,12 @@ class FakeResource:
     def _become(self, state: ResourceState) -> None:
         self._state = state
         self._changed.notify_all()
+
+
+class LeavingResource(FakeResource):
+    """One whose registration is removed while writes are thrown away; implements `resources.base.Leaving` too."""
+
+    def leave(self) -> None:
+        self._enter("leave", "leave")
+        with self._changed:
+            self._become(ResourceState.ABSENT)

@@ -106,7 +106,8 @@ def make_mounts(spec: dict[str, Any]) -> None:
     for source, target in spec["binds"]:
         mount("--bind", source, target)
     if spec["data_image"]:
-        mount("-t", "ext4", "-o", "loop", spec["data_image"], spec["data_target"])
+        options = [] if Path(spec["data_image"]).is_block_device() else ["-o", "loop"]
+        mount("-t", "ext4", *options, spec["data_image"], spec["data_target"])
 
 
 def reap(services: list[Service]) -> None:

@@ -83,6 +83,7 @@ class Node:
         self.name = name
         self.state = state
         self.directory = lab.root / "nodes" / name
+        self.data_image = self.directory / "data.img"  # what a limited data disk is mounted from
         self._launcher: subprocess.Popen[bytes] | None = None
 
     # -- power ---------------------------------------------------------------------------------
@@ -103,10 +104,9 @@ class Node:
         (self.directory / "hosts").write_text(f"127.0.0.1 localhost\n{names}", encoding="utf-8")
         (self.directory / "resolv.conf").write_text("", encoding="utf-8")
         if self.lab.disk_limit_mib is not None:
-            image = self.directory / "data.img"
-            with image.open("wb") as file:
+            with self.data_image.open("wb") as file:
                 file.truncate(self.lab.disk_limit_mib << 20)
-            run(["mkfs.ext4", "-q", "-F", "-m", "0", image])
+            run(["mkfs.ext4", "-q", "-F", "-m", "0", self.data_image])
 
     def boot(self) -> None:
         """Power on: fresh namespaces and services on the disk it had. Its cut cables stay cut.
@@ -377,7 +377,7 @@ class Node:
         return {
             "hostname": self.name,
             "binds": binds,
-            "data_image": str(self.directory / "data.img") if limited else "",
+            "data_image": str(self.data_image) if limited else "",
             "data_target": DATA_DIRECTORY,
             "environment": self.lab.environment(),
             "services": services,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tests.fakes.etcd import FakeEtcd
 
 from twinhull.core import events
 from twinhull.core.record import WitnessKind
-from twinhull.core.settings import Return, StopMode
+from twinhull.core.settings import Keep, Return, StopMode
 
 from .storage import BLOCKS
 from .world import T_S, Node, World
@@ -53,6 +54,7 @@ SETTINGS: dict[str, Callable[[str], tuple[str, Any]]] = {
     "preferred": lambda text: ("preferred", None if text == "nobody" else text),
     "return": lambda text: ("give_back", Return(text)),
     "stop mode": lambda text: ("stop_mode", StopMode(text)),
+    "keep": lambda text: ("keep", Keep(text)),
     "restarts": lambda text: ("restart_limit", int(text)),
 }
 
@@ -306,6 +308,18 @@ def _expect_listed(run: Run, names: str) -> None:
     run.expect(listed == wanted, f"the witness lists {record}, not {names}")
 
 
+def _no_rescue(run: Run, name: str) -> None:
+    run.node(name).rescue_trouble = "the disk is full"
+    run.world.tell(name, events.RescueRoom("the disk is full"))
+
+
+def _other_keep(run: Run, name: str, keep: str) -> None:
+    node = run.node(name)
+    node.settings = dataclasses.replace(node.settings, keep=Keep(keep))
+    run.world.kill(name)  # the new worker reads the new configuration
+    run.world.spawn(name)
+
+
 def _expect_state(run: Run, name: str, state: str, colour: str | None) -> None:
     view = run.node(name).view()
     run.expect(
@@ -455,6 +469,8 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
             _etcd,
         ),
         (r"expect the witness lists (.*)", _expect_listed),
+        (r"no room for a rescue on NODE", _no_rescue),
+        (r"keep of NODE is (\S+)", _other_keep),
         (r"repair and start all", _everything_well),
         (r"expect NODE (STOP|WAIT|ALONE|PRIM|SECOND)(?: (red|orange|green))?", _expect_state),
         (r"expect NODE (not )?uptodate", _expect_whole),

@@ -189,6 +189,12 @@ class Process:
         if action.primary and action.serve:
             self.mirror.serve()
 
+    def _do_EndRescue(self, _: actions.EndRescue) -> None:  # noqa: N802
+        """The rescue has its own tests."""
+
+    def _do_GiveUpRescue(self, _: actions.GiveUpRescue) -> None:  # noqa: N802
+        """The rescue has its own tests."""
+
     def _do_EndCopyFlush(self, action: actions.EndCopyFlush) -> None:  # noqa: N802
         self.mirror.end_copy_flush(action.epoch)
 
@@ -315,6 +321,7 @@ class Node:
     resumed: bool = False
     witness: str = "grants"
     late: list[Callable[[], object]] = field(default_factory=list)
+    rescue_trouble: str = ""
     replies: list[tuple[str, bool, str]] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
     host_answers: deque[tuple[Process, events.Event]] = field(default_factory=deque)
@@ -383,6 +390,7 @@ class World:
         node.host_answers.clear()
         node.process = Process(node, self.ids)
         self.tell(name, events.AgentLink(node.agent_up))
+        self.tell(name, events.RescueRoom(node.rescue_trouble))
 
     def tell(self, name: str, event: events.Event) -> None:
         """An event for the machine of a node."""

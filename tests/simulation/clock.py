@@ -43,6 +43,14 @@ class Schedule:
         """The same, from now."""
         self.at(self.now_s + delay_s, call, process, kind)
 
+    def now(self, call: Call, process: Turner, kind: int = MESSAGE) -> None:
+        """Have it happen to the process at once, unless it cannot take it yet. Never call it within a turn."""
+        if process.frozen:
+            process.waiting.append((kind, call))
+        elif not process.dead:
+            self.events += 1
+            process.turn(call)
+
     def run_until(self, end_s: float) -> None:
         """Let everything happen up to a time."""
         heap = self._heap
@@ -52,13 +60,8 @@ class Schedule:
                 self.now_s = when_s
             if process is None:
                 call()
-            elif process.dead:
-                continue
-            elif process.frozen:
-                process.waiting.append((kind, call))
             else:
-                self.events += 1
-                process.turn(call)
+                self.now(call, process, kind)
         self.now_s = max(self.now_s, end_s)
 
 
@@ -89,12 +92,17 @@ class SimLoop:
 
     def ready(self, file: int) -> None:
         """There is something to read."""
-        self.process.world.schedule.after(0.0, lambda: self._readable(file), self.process, FILE)
+        self.process.world.schedule.after(0.0, self.readable(file), self.process, FILE)
 
-    def _readable(self, file: int) -> None:
-        callback = self.watched.get(file)
-        if callback is not None:
-            callback()
+    def readable(self, file: int) -> Call:
+        """What the loop does when there is something to read."""
+
+        def read() -> None:
+            callback = self.watched.get(file)
+            if callback is not None:
+                callback()
+
+        return read
 
     def call_at(self, when_s: float, callback: Call) -> Timer:
         """Call at a time of the node's clock."""

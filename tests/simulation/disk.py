@@ -16,6 +16,7 @@ from .rng import Rng
 
 UNIT_BYTES = 4096
 SECTOR_BYTES = 512
+MANY_BYTES = 128 << 10
 ZERO_UNIT = bytes(UNIT_BYTES)
 
 Content = dict[int, bytes]
@@ -46,14 +47,27 @@ class Inode:
     def read(self, content: Content, offset: int, length: int) -> bytes:
         """A range of one of the two contents."""
         first, last = offset // UNIT_BYTES, (offset + length - 1) // UNIT_BYTES
-        get = content.get
+        get, skip = content.get, offset % UNIT_BYTES
         if first == last:
             unit = get(first, ZERO_UNIT)
-            skip = offset - first * UNIT_BYTES
             return unit if length == UNIT_BYTES else unit[skip : skip + length]
+        if length >= MANY_BYTES and len(content) < length // UNIT_BYTES // 4:
+            return self._read_sparse(content, offset, length)
         whole = b"".join([get(unit, ZERO_UNIT) for unit in range(first, last + 1)])
-        skip = offset - first * UNIT_BYTES
         return whole if not skip and length == len(whole) else whole[skip : skip + length]
+
+    @staticmethod
+    def _read_sparse(content: Content, offset: int, length: int) -> bytes:
+        """The same for a long range with little in it."""
+        whole = bytearray(length)
+        for unit, data in content.items():
+            at = unit * UNIT_BYTES - offset
+            if 0 <= at <= length - UNIT_BYTES:
+                whole[at : at + UNIT_BYTES] = data
+            elif -UNIT_BYTES < at < length:
+                start, end = max(at, 0), min(at + UNIT_BYTES, length)
+                whole[start:end] = data[start - at : end - at]
+        return bytes(whole)
 
 
 def put(content: Content, offset: int, data: bytes) -> None:

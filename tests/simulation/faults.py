@@ -349,7 +349,7 @@ KINDS: dict[str, tuple[int, Do]] = {
 }
 """Weight, and what is done."""
 
-LENGTH = (1.5, 2.5, 4.0)
+LENGTH = (1.2, 2.0, 3.2)
 """How long faults go on, in T."""
 
 

@@ -73,6 +73,9 @@ class SimAttacher:
         unit.folder = self._process
         unit.world.cover("attached")
 
+    def flush(self) -> None:
+        """See `attach.base.Attacher`."""
+
     def detach(self, *, forced: bool) -> None:
         """See `attach.base.Attacher`."""
         if self._unit.folder_busy and not forced:
@@ -199,7 +202,7 @@ class Guest:
             return
         export = self.unit.export
         if not (self.suspended or self.resting) and export is not None and export.open:
-            for _ in range(self.rng.pick((1, 1, 1, 2, 3, 6))):
+            for _ in range(self.rng.pick((1, 1, 2, 3, 4, 6))):
                 if len(self.open) < MAX_DEPTH:
                     self._submit(export)
         self._plan(life)

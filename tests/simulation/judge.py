@@ -321,11 +321,11 @@ class Judge:
         if process is None:
             return
         module = process.machine._module
-        session = module.session
-        seen = (module.mode, session.phase if session is not None else None)
-        if seen != process.seen:
-            self._moved(unit, process, seen)
-        if can_answer(unit) and can_answer(unit.peer):
+        session, before = module.session, process.seen
+        phase = session.phase if session is not None else None
+        if module.mode is not before[0] or phase is not before[1]:
+            self._moved(unit, process, (module.mode, phase))
+        if process.mirror._client.io is Io.OPEN and can_answer(unit) and can_answer(unit.peer):
             case = self.case(unit)
             if not self._world.may_split:
                 self.broken(f"both nodes can acknowledge for {unit.module}")
@@ -382,7 +382,7 @@ class Judge:
             for block in range(extent * EXTENT_BLOCKS, (extent + 1) * EXTENT_BLOCKS)
         }
         inode = unit.disk.files[unit.module, BITMAP_FILE]
-        file = BitmapFile(_Durable(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
+        file = BitmapFile(DurableFile(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
         for first, count in file.load("judge").bits.runs():
             marked.update(range(first, first + count))
         return marked
@@ -419,7 +419,7 @@ class Judge:
 ZERO = bytes(UNIT_BYTES)
 
 
-class _Durable:
+class DurableFile:
     """A file as it would be read after a power loss that kept nothing."""
 
     def __init__(self, inode: Inode) -> None:

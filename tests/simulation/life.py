@@ -19,8 +19,8 @@ from .world import World
 
 PEACE_T = 60
 """Within so many T after the last fault everything is green, or a person was told what to do."""
-PERSON_T = 8
-"""After so many T a person looks at what does not become green by itself."""
+STEPS_IN_T = 8
+"""How often in T somebody looks whether it is whole."""
 
 
 @dataclass
@@ -92,7 +92,7 @@ def _go(world: World, faults: Sequence[Fault]) -> None:
         call = world.armed.append if fault.trigger else world.happens
         world.schedule.at(when_s, lambda fault=fault, call=call: call(fault))  # type: ignore[misc]
     last = max((fault.at for fault in faults), default=1.0)
-    world.schedule.run_until(1000.0 + (last + 1.2) * timeout_s)
+    world.schedule.run_until(1000.0 + (last + world.settings.calm_share) * timeout_s)
     _peace(world)
     _converge(world)
 
@@ -144,9 +144,9 @@ def _peace(world: World) -> None:
 def _converge(world: World) -> None:
     """Everything becomes green by itself, or with what a person is told to do."""
     timeout_s = world.settings.timeout_s
-    step_s = timeout_s / 4
+    step_s = timeout_s / STEPS_IN_T
     quiet = 0
-    for step in range(PEACE_T * 4):
+    for step in range(PEACE_T * STEPS_IN_T):
         world.schedule.run_until(world.schedule.now_s + step_s)
         units = list(world.nodes["a"].units.values())
         if all(_whole(unit) for unit in units):
@@ -160,7 +160,7 @@ def _converge(world: World) -> None:
                 return
         else:
             quiet = 0
-            if step % 8 == 0 and step:
+            if step and step % STEPS_IN_T == 0:
                 for unit in units:
                     _person(world, unit, step)
     shown = "; ".join(_shown(unit) for unit in world.units())
@@ -187,7 +187,7 @@ def _person(world: World, unit: Unit, step: int) -> None:
     views = [each.process.machine.view(each.node.clock()) if each.process else None for each in pair]
     if None in views or any(_repairs(world, each) for each in pair):
         return
-    if step < 16:
+    if step < 3 * STEPS_IN_T:
         return
     kinds = set()
     for each in pair:
@@ -258,8 +258,10 @@ def _decide(world: World, pair: tuple[Unit, Unit]) -> None:
     world.cover("person: decided")
     _say(world, winner, "is chosen by a person")
     loser.command("stop", {"forced": True})
-    world.schedule.after(world.settings.timeout_s, lambda: winner.command("start", {"as_primary": True}))
-    world.schedule.after(3 * world.settings.timeout_s, lambda: loser.command("start", {}))
+    world.schedule.after(
+        0.4 * world.settings.timeout_s, lambda: winner.command("start", {"as_primary": True})
+    )
+    world.schedule.after(1.2 * world.settings.timeout_s, lambda: loser.command("start", {}))
 
 
 def _say(world: World, unit: Unit, what: str) -> None:

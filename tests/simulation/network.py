@@ -12,7 +12,7 @@ from typing import Any
 
 from twinhull.errors import PeerUnreachableError
 
-from .clock import Schedule, jitter_s
+from .clock import FILE, Schedule, jitter_s
 from .rng import Rng
 
 END, RESET, HELLO = object(), object(), object()
@@ -246,7 +246,7 @@ class SimStream:
             self.inbox.clear()
         self.inbox.append(what)
         if len(self.inbox) == 1:
-            self._ready()
+            self._read()
 
     def _refuse(self) -> None:
         """Data for a connection that this node's kernel does not know any more."""
@@ -256,6 +256,11 @@ class SimStream:
 
     def _ready(self) -> None:
         self.process.loop.ready(self._fd)
+
+    def _read(self) -> None:
+        """The same, where no process has its turn."""
+        process = self.process
+        process.world.schedule.now(process.loop.readable(self._fd), process, FILE)
 
 
 class SimListener:

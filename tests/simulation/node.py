@@ -57,7 +57,7 @@ class Unit:
         self.death: tuple[str, str | None] | None = None
         self.last_beat: Mapping[str, Any] | None = None
         self.heard_s = self.relayed_s = 0.0
-        self.spawning = False
+        self.relay_s = settings.timeout_s * self.world.settings.relay_share
         self.overrides: set[int] = set()
         self.touched_s = -1.0
 
@@ -155,7 +155,7 @@ class Unit:
         if op == "beat":
             news = self.last_beat is None or self.last_beat["state"] != message["state"]
             self.last_beat = message
-            if news or self.heard_s - self.relayed_s > self.settings.timeout_s / 9:
+            if news or self.heard_s - self.relayed_s > self.relay_s:
                 self.relayed_s = self.heard_s
                 self.node.tell_peer(self, [{"op": "peer_agent", "worker": True}, message])
         elif op == "tell_peer":

@@ -17,6 +17,7 @@ from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.marks import BLOCK_BYTES
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.storage.rescue import Store
 from twinhull.storage.volume import Volume
 from twinhull.worker.host import HostParts
 from twinhull.worker.peer import Path as NetworkPath
@@ -28,6 +29,7 @@ from .clock import DeposedError, SimLane, SimLoop
 from .host import SimAttacher, SimExport, SimResource
 from .judge import ViolationError
 from .network import SimListener, SimStream
+from .rescued import RescueJudge
 
 if TYPE_CHECKING:
     from .node import Node, Unit
@@ -171,6 +173,7 @@ class Process:
         self.acts = 0
         self.node.disk.reopened()
         self.volume = Volume.open(unit.disk.directory(unit.module))
+        self.rescue_judge = RescueJudge(unit, self.volume)
         self.checkers = SimCheckers()
         self.worker: Worker = self._build()
         self.loop: SimLoop = self.worker.loop  # type: ignore[assignment]
@@ -204,7 +207,7 @@ class Process:
             space=dict,
             stream=self._stream(),
             host=HostParts(
-                make_export=self._make_export,
+                make_export=lambda _loop, _serve: self._make_export(),
                 attacher=SimAttacher(unit, self),
                 resource=SimResource(unit),
             ),
@@ -215,6 +218,14 @@ class Process:
             log=SimLog(unit),  # type: ignore[arg-type]
             audit=unit.audit.append,
             keeper=SimKeeper(unit),
+            rescue=Store(
+                unit.disk.directory(f"rescue-{unit.module}"),
+                unit.module,
+                node.name,
+                volume.size_bytes,
+                now=lambda: 1_790_000_000.0,
+                new_key=self.world.new_id,
+            ),
             verify=VerifyParts(Path("/nowhere/verify.json"), lambda _ranges: ([], "")),
         )
         Building.process = self
@@ -257,12 +268,13 @@ class Process:
     def turn(self, call: Call) -> None:
         """One turn of the loop: what happened, messages of the lanes, then the pump."""
         self.turning = True
+        loop = self.loop
+        messages = loop.messages
         try:
             self._guarded(call)
-            messages = self.loop.messages
             while messages:
                 self._guarded(messages.popleft())
-            while not self._guarded(self.loop.pump):
+            while not self._guarded(loop.pump):
                 pass
         except DeathError:
             self.at_zero()
@@ -272,7 +284,7 @@ class Process:
             self.world.defect(self.unit, error)
         finally:
             self.turning = False
-        if self.loop.messages and not self.dead:
+        if messages and not self.dead:
             self.world.schedule.after(0.0, _nothing, self)
         self.world.judge.look(self.unit)
 

@@ -40,12 +40,16 @@ class LifeSettings:
     Args:
         timeout_s: T.
         grain: how often in T a process looks at its timers.
+        calm_share: how long after the last fault all of them end, in T.
+        relay_share: how often an agent passes on a worker's sign of life, in T.
         think_s: pause of the VM between bursts.
         lane_s: how long calls on a lane take, typically.
     """
 
     timeout_s: float
     grain: int
+    relay_share: float
+    calm_share: float
     think_s: float
     log_capacity: int
     hot_blocks: tuple[int, ...]
@@ -67,8 +71,10 @@ def settings_of(rng: Rng) -> LifeSettings:
     slow = rng.pick((0.002, 0.01, 0.05)) * timeout_s
     return LifeSettings(
         timeout_s=timeout_s,
-        grain=rng.pick((6, 7, 8, 8, 10, 20)),
-        think_s=rng.pick((0.08, 0.2, 0.35)) * timeout_s,
+        grain=rng.pick((5, 5, 6, 6, 7, 8, 16)),
+        calm_share=rng.pick((0.2, 0.6, 1.0, 1.3)),
+        relay_share=rng.pick((0.11, 0.3, 0.4, 0.4)),
+        think_s=rng.pick((0.1, 0.3, 0.45)) * timeout_s,
         log_capacity=rng.pick((4, 4, 5, 8)),
         hot_blocks=rng.pick(
             (
@@ -80,7 +86,7 @@ def settings_of(rng: Rng) -> LifeSettings:
         networks=rng.pick((("x",), ("x",), ("x", "y"))),
         delay_s=rng.pick((0.0002, 0.002, 0.02)) * timeout_s,
         blank=rng.chance(10),
-        modules=rng.pick((1, 1, 1, 1, 1, 2)),
+        modules=rng.pick((1, 1, 1, 1, 1, 1, 1, 2)),
         witness=rng.pick((WitnessKind.NONE, WitnessKind.NONE, WitnessKind.PING)),
         preferred=rng.pick((None, "a", "b")),
         give_back=rng.pick((Return.MANUAL, Return.MANUAL, Return.AT_ONCE)),

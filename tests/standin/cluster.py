@@ -27,6 +27,7 @@ class Replica:
         looks_left: how many looks at the status a copy to this mirror still takes.
         stuck: a copy never ends (a test holds a module orange with it).
         trouble: what the agent says is wrong; makes it red.
+        pid: of its worker.
     """
 
     state: str = "STOP"
@@ -37,6 +38,7 @@ class Replica:
     stuck: bool = False
     version: str = ""
     trouble: str = ""
+    pid: int = 4711
 
 
 @dataclass(slots=True)
@@ -149,6 +151,33 @@ class Cluster:
                     other.state = "ALONE"
                 replica.state, replica.uptodate = "WAIT", False
 
+    def worker_killed(self, name: str, pid: int) -> bool:
+        """The worker of this process is gone: its module moves, the worker comes back and copies. Whether there was one."""
+        with self.lock:
+            node, peer, found = self.nodes[name], self.peer(name), False
+            for module, replica in node.replicas.items():
+                if replica.pid != pid:
+                    continue
+                found, other = True, peer.replicas[module]
+                replica.pid += 1
+                if replica.state == "PRIM" and other.state == "SECOND" and other.uptodate:
+                    self.stops += 1
+                    self._join(replica, other)
+                elif replica.state == "SECOND":
+                    self._join(replica, other)
+            return found
+
+    def stream_cut(self, name: str, *, cut: bool) -> None:
+        """No data stream from or to a node: mirrors are outdated until it is whole again, then they copy."""
+        with self.lock:
+            for module, replica in self.nodes[name].replicas.items():
+                other = self.peer(name).replicas[module]
+                for prim, second in ((replica, other), (other, replica)):
+                    if cut and (prim.state, second.state) == ("PRIM", "SECOND"):
+                        prim.state, second.state, second.uptodate = "ALONE", "WAIT", False
+                    elif not cut and (prim.state, second.state) == ("ALONE", "WAIT"):
+                        self._join(second, prim)
+
     def booted(self, name: str) -> None:
         """The node's agent is back after a boot: its modules become mirrors, which copy first."""
         with self.lock:
@@ -237,7 +266,7 @@ class Cluster:
             "witness": config.witness.kind.name.lower(),
         }
         view = _view(replica, self._colour(node, module, replica))
-        return module_status(view, facts, {"alive": True, "pid": 4711, "trouble": ""})
+        return module_status(view, facts, {"alive": True, "pid": replica.pid, "trouble": ""})
 
     def _colour(self, node: Node, module: str, replica: Replica) -> str:
         other = self.peer(node.name).replicas.get(module)

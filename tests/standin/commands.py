@@ -406,6 +406,16 @@ def sc(machine: ModelMachine, host: HostState, command: Command) -> Ran:
     raise UnknownWorkError(f"sc {words!r}")
 
 
+def taskkill(machine: ModelMachine, _host: HostState, command: Command) -> Ran:
+    """`/F /PID NUMBER` of a worker."""
+    words = [word.casefold() for word in command.argv[1:]]
+    if words[:2] != ["/f", "/pid"] or len(words) != 3:
+        raise UnknownWorkError(f"taskkill {words!r}")
+    if machine.cluster is None or not machine.cluster.worker_killed(machine.node, int(words[2])):
+        return Ran(128, stderr=f'ERROR: The process "{words[2]}" not found.')
+    return Ran(0, f"SUCCESS: The process with PID {words[2]} has been terminated.\r\n")
+
+
 _PROGRAMS: dict[str, Program] = {
     "cmd": cmd,
     "hostname": hostname,
@@ -414,6 +424,7 @@ _PROGRAMS: dict[str, Program] = {
     "python": python,
     "sc": sc,
     "shutdown": shutdown,
+    "taskkill": taskkill,
     "whoami": whoami,
 }
 _SYSTEM = frozenset(_PROGRAMS) - {"python"}

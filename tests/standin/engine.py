@@ -135,7 +135,7 @@ class _Session:
         self._sent: dict[Path, bytes] = {}
         for letter in host.files.volumes:
             (self._drives / letter).mkdir(parents=True)
-        for entry in host.files.entries.values():
+        for entry in host.files.known():
             self._send(entry.path, entry.content, link=entry.target is not None)
 
     def _path(self, path: str) -> Path:

@@ -93,6 +93,10 @@ class MemoryFiles:
         """A copy to try changes on."""
         return MemoryFiles(dict(self.entries), dict(self.volumes), self.now_s)
 
+    def known(self) -> list[Entry]:
+        """Every entry that there is, as it is now."""
+        return list(self.entries.values())
+
     def real_path(self, path: str) -> str:
         """A path with the links in its directories (not the last part) followed."""
         path = paths.normal(path)

@@ -16,7 +16,7 @@ import resource
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +33,7 @@ from .argspec import Documentation
 from .cluster import Cluster, Node
 from .endpoint import Endpoint
 from .machine import ModelMachine
-from .model import Service, new_host
+from .model import HostState, Service, new_host
 from .twinhull_cli import ETC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -114,6 +114,9 @@ class Site:
         ]
 
 
+MakeHost = Callable[[HostState, Documentation, Cluster, str], ModelMachine]
+
+
 def default_module(name: str = "VM1", number: int = 1, preferred: str = "a") -> dict[str, Any]:
     """A Hyper-V VM in a folder of its own on D."""
     return {
@@ -157,8 +160,17 @@ class Fleet:
         edition: str = "2022",
         modules: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        make_host: MakeHost = ModelMachine,
     ) -> Site:
-        """A site of two fresh hosts, which get ports of their own."""
+        """A site of two fresh hosts, which get ports of their own.
+
+        Args:
+            name: of the site.
+            edition: of Windows.
+            modules: the modules of its configuration; None for one VM.
+            tags: of the inventory.
+            make_host: what a host is made by: from its state, the documentation, the cluster and the node's name.
+        """
         number = len(self.sites) + 1
         cluster = Cluster(name, {node: Node(node) for node in ("a", "b")})
         hosts, ports = {}, {}
@@ -167,7 +179,7 @@ class Fleet:
             state = new_host(
                 f"{name}-{node}", edition, f"10.{third}.{fourth}.{index}", f"192.168.{number % 250}.{index}"
             )
-            hosts[node] = ModelMachine(state, self.documentation, cluster, node)
+            hosts[node] = make_host(state, self.documentation, cluster, node)
             ports[node] = self._endpoint.add(hosts[node], USER, PASSWORD)
         chosen = dict(modules) if modules is not None else {"VM1": default_module()}
         addresses = {

@@ -74,6 +74,7 @@ class ModelMachine:
         self._clock = clock
         self._lock = threading.RLock()
         self._ids = 0
+        self._stream_cut = False
         state.boot.time_s = clock() - 86400
         if cluster is not None:
             cluster.stores[node] = self._store_configuration
@@ -223,6 +224,8 @@ class ModelMachine:
             result = {"failed": True, "changed": False, "msg": f"stand-in: {error}"}
         if full:
             state.files.volumes = volumes
+        if work.name.endswith(".win_firewall_rule") and not work.check_mode:
+            self.wire_changed()
         result.setdefault("changed", False)
         return self._in_background(work, result) if work.background else result
 
@@ -241,6 +244,13 @@ class ModelMachine:
                 if planned.seen == planned.call:
                     return planned
         return None
+
+    def wire_changed(self) -> None:
+        """Have the rules of the firewall that block a data stream do so, and end what is no more."""
+        blocks = any(rule.enabled and rule.action == "block" for rule in self.state.firewall_rules.values())
+        if self.cluster is not None and blocks != self._stream_cut:
+            self._stream_cut = blocks
+            self.cluster.stream_cut(self.node, cut=blocks)
 
     # ---- the seam --------------------------------------------------------------------------------
 

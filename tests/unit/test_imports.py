@@ -11,17 +11,20 @@ import pytest
 PACKAGE = "twinhull"
 ROOT = Path(__file__).parents[2] / "agent" / PACKAGE
 
-LEAF = ("core", "errors", "clock")
+LEAF = ("core", "errors", "clock", "secrets_file", "windows")
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "core": (),
     "errors": (),
-    "clock": (),
+    "clock": ("windows",),
     "installation": (),
+    "secrets_file": ("windows",),
+    "windows": ("errors",),
     "storage": LEAF,
     "transport": LEAF,
     "exports": LEAF,
-    "attach": LEAF,
-    "resources": LEAF,
+    "powershell": ("errors",),
+    "attach": (*LEAF, "powershell"),
+    "resources": (*LEAF, "powershell"),
     "checkers": LEAF,
     "config": LEAF,
     "log": LEAF,

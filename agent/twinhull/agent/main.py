@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,19 @@ from pathlib import Path
 from twinhull import config as configuration
 from twinhull import log as logs
 from twinhull.errors import TwinhullError
+from twinhull.secrets_file import make_private_directory
 
 from .agent import Agent
 from .methods import Methods
+
+if sys.platform == "win32":
+    from twinhull.windows import api, files
+
+    LOOK_AT_SERVICE = "sc query twinhull-agent"
+else:
+    import fcntl
+
+    LOOK_AT_SERVICE = "systemctl status twinhull-agent"
 
 WATCHDOG_SHARE = 3
 
@@ -28,15 +38,26 @@ log = logging.getLogger(__name__)
 @contextlib.contextmanager
 def _only_one(run_dir: Path) -> Iterator[None]:
     """Hold the lock of this node's agent. Raises TwinhullError when another agent runs."""
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (run_dir / "agent.lock").open("w") as lock:
+    make_private_directory(run_dir)
+    taken = TwinhullError("Another agent already runs on this node.", f"Look at `{LOOK_AT_SERVICE}`.")
+    if sys.platform == "win32":
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TwinhullError(
-                "Another agent already runs on this node.", "Look at `systemctl status twinhull-agent`."
-            ) from None
-        yield
+            handle = files.open_alone(run_dir / "agent.lock")
+        except OSError as error:
+            if error.winerror == api.ERROR_SHARING_VIOLATION:
+                raise taken from None
+            raise
+        try:
+            yield
+        finally:
+            api.close_handle(handle)
+    else:
+        with (run_dir / "agent.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise taken from None
+            yield
 
 
 def host_goes_down() -> bool:
@@ -53,7 +74,7 @@ def host_goes_down() -> bool:
 def notify(state: str) -> None:
     """Tell the service manager (sd_notify(3)); nothing happens when there is none."""
     address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
+    if not address or sys.platform == "win32":
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
         sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

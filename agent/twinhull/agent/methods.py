@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from . import follow, protect, snapshot, verifying
 from .agent import Agent
 from .desired import Wish, unfinished_protection
 from .jobs import Job
+from .rescuing import Rescues
 from .status import cluster_warnings, module_status, only_newest_verify, unreachable_node
 
 Method = Callable[[Caller, dict[str, Any]], dict[str, Any]]
@@ -62,6 +64,7 @@ PEER_METHODS = frozenset(
         "config_store",
         "check_host",
         "logs",
+        "rescue_now",
         "stand_by",
         "join",
         "part",
@@ -79,6 +82,7 @@ class Methods:
         self._agent = agent
         self._audit = logs.AuditLog(agent.node.log_dir, agent.node.node)
         self._configuring = threading.Lock()
+        self._rescues = Rescues(agent)
 
     def table(self) -> Mapping[str, Method]:
         """Name to method, each guarded by who may call it."""
@@ -95,6 +99,9 @@ class Methods:
             "protect",
             "unprotect",
             "verify",
+            "rescue",
+            "rescue_job",
+            "rescue_now",
             "check_host",
             "snapshot",
             "snapshot_read",
@@ -380,7 +387,8 @@ class Methods:
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), mode)
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -441,6 +449,64 @@ class Methods:
             return verifying.run(self._agent, config.name, chosen, job)
 
         return {"job": self._agent.jobs.start("verify", module, work).id}
+
+    # ---- rescue ----------------------------------------------------------------------------------
+
+    def _rescue(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What is done at once: `list`, `show`, `danger`, `unmount`, `drop`."""
+        module, what = _text(arguments, "module"), _text(arguments, "what")
+        self._agent.cluster.module(module)
+        number = _number(arguments, "rescue")
+        if what == "list":
+            return {"rescues": self._rescues.all_of(module)}
+        if what == "show":
+            return self._rescues.show(module, number)
+        if what == "danger":
+            return {"lines": self._rescues.danger_lines(module, _text(arguments, "command"), number)}
+        if what not in ("unmount", "drop"):
+            raise UsageError(f"There is no rescue {what!r}.")
+        self._audit.write(
+            who=_who(caller, arguments), what=f"rescue {what}", module=module, details={"rescue": number}
+        )
+        if what == "drop":
+            return {"sentence": self._rescues.drop(module, number)}
+        was = self._rescues.unmount(module, number)
+        return {
+            "sentence": f"Rescue {number} of {module} {'is' if was else 'was'} not mounted{' any more' if was else ''}."
+        }
+
+    def _rescue_job(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What takes its time: `mount`, `diff`, `export`, `rollback`."""
+        module, what = _text(arguments, "module"), _text(arguments, "what")
+        self._agent.cluster.module(module)
+        number, partial = _number(arguments, "rescue"), _flag(arguments, "partial")
+        target = str(arguments.get("target") or "")
+        paths = [str(path) for path in arguments.get("paths") or []]
+        image = _flag(arguments, "image")
+        if what not in ("mount", "diff", "export", "rollback"):
+            raise UsageError(f"There is no rescue {what!r}.")
+        details = {"rescue": number, "target": target, "paths": paths}
+        self._audit.write(who=_who(caller, arguments), what=f"rescue {what}", module=module, details=details)
+        rescues = self._rescues
+
+        def work(job: Job) -> str:
+            if what == "diff":
+                return rescues.diff(module, number, job)
+            if what == "rollback":
+                return rescues.roll_back(module, number, job)
+            if what == "export" and image:
+                return rescues.export_image(module, number, Path(target), job, partial=partial)
+            if what == "export":
+                return rescues.export_files(module, number, Path(target), paths, job)
+            folder = rescues.mount(module, number, partial=partial, job=job)
+            job.result = {"folder": str(folder)}
+            return f"Rescue {number} of {module} is at {folder} on {self._agent.node.node}, read-only."
+
+        return {"job": self._agent.jobs.start(f"rescue {what}", module, work).id}
+
+    def _rescue_now(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The peer compares a rescue with what runs here: names, sizes and times, no content."""
+        return self._rescues.now(_text(arguments, "module"))
 
     def _check_host(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -567,6 +633,8 @@ def _command_details(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sync_directory(path: Path) -> None:
+    if os.name == "nt":  # a directory cannot be synced there; the rename is journalled
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,22 +10,24 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import twinhull
 from twinhull.errors import AgentDownError, TwinhullError, UsageError
 from twinhull.worker.parts import moves_directory, volume_directory
 
 from .desired import Wish
-from .supervisor import WorkerProcess
+from .process import WorkerProcess
 
 if TYPE_CHECKING:
     from .agent import Agent
 
 END_PATIENCE_S = 30.0
 POLL_S = 0.05
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +148,28 @@ class Replacing:
 
     def _set_aside(self, module: str) -> Path:
         agent = self._agent
+
+        def rename() -> Path:
+            volume = volume_directory(agent.node, module)
+            kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
+            volume.rename(kept)
+            moves = moves_directory(agent.node, module)
+            if moves.exists():  # the journals of moves that are over
+                moves.rename(moves.with_name(kept.name))
+            return kept
+
+        return self.while_ended(module, rename)
+
+    def while_ended(self, module: str, work: Callable[[], T]) -> T:
+        """Do something with the volume of a stopped module while no worker has it; a new worker begins then.
+
+        Raises UsageError while the module is not stopped, TwinhullError when its worker does not end.
+        """
+        with self._lock:
+            return self._while_ended(module, work)
+
+    def _while_ended(self, module: str, work: Callable[[], T]) -> T:
+        agent = self._agent
         supervisor = agent.supervisor(module)
         view, pid = supervisor.view, supervisor.pid
         if view is None or view["state"] != "STOP":
@@ -161,14 +185,8 @@ class Replacing:
                     f"The worker of {module} on {agent.node.node} does not end.",
                     "Its volume stays where it is.",
                 )
-            volume = volume_directory(agent.node, module)
-            kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
-            volume.rename(kept)
-            moves = moves_directory(agent.node, module)
-            if moves.exists():  # the journals of moves that are over
-                moves.rename(moves.with_name(kept.name))
+            return work()
         finally:
             if process is not None:
                 process.close()
             agent.watch_module(module)
-        return kept

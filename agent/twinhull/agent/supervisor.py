@@ -11,12 +11,8 @@ import contextlib
 import itertools
 import json
 import logging
-import os
 import queue
-import select
-import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -27,8 +23,10 @@ from typing import Any
 
 from twinhull.errors import AgentDownError, TwinhullError
 from twinhull.installation import own_python
+from twinhull.worker import channel
 from twinhull.worker.link import LineBuffer
 
+from .process import WorkerProcess, start_apart
 from .view import whole_view
 
 RESPAWN_PAUSE_S = 0.5
@@ -47,38 +45,6 @@ class Death:
 
     process: str
     session: str | None
-
-
-class WorkerProcess:
-    """A worker's process, held so that its number can never come to mean another one (pidfd_open(2)).
-
-    Raises ProcessLookupError when it is gone already.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._descriptor = os.pidfd_open(pid)
-        self.killed = False
-
-    def alive(self) -> bool:
-        """Whether any thread of it still runs."""
-        return not self.ended(0.0)
-
-    def ended(self, patience_s: float) -> bool:
-        """Whether all of it is gone, waiting at most `patience_s` for that."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        return bool(poll.poll(patience_s * 1000))
-
-    def kill(self) -> None:
-        """SIGKILL; one that hangs in the kernel dies later."""
-        self.killed = True
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._descriptor)
 
 
 @dataclass(frozen=True)
@@ -193,7 +159,7 @@ class Supervisor:
         if not self._lock.acquire(blocking=wait):
             return False
         try:
-            if self._socket is None or not (wait or _writable(self._socket)):
+            if self._socket is None or not (wait or channel.writable(self._socket)):
                 return False
             try:
                 self._socket.sendall(data)
@@ -255,22 +221,22 @@ class Supervisor:
     def _watch_one_life(self) -> bool | None:
         """From finding (or starting) a worker to losing it: whether it lived well; None while an old one dies."""
         self._note_end()
-        connection = self._connect(0.0)
-        adopted = connection is not None
-        if connection is None:
+        found = self._connect(0.0)
+        adopted = found is not None
+        if found is None:
             if self._lingers():
                 return None
-            connection = self._begin_anew()
-            if connection is None:
+            found = self._begin_anew()
+            if found is None:
                 return False
-            adopted = self._somebody_else_answers(connection)
+            adopted = self._somebody_else_answers(found[1])
         began_s = time.monotonic()
-        self._serve(connection, adopted=adopted)
+        self._serve(*found, adopted=adopted)
         return time.monotonic() - began_s >= SETTLED_S
 
-    def _somebody_else_answers(self, connection: socket.socket) -> bool:
+    def _somebody_else_answers(self, pid: int) -> bool:
         """Whether an older worker answers, which could not be seen before; then it stays, and ours goes."""
-        child, pid = self._child, _peer_pid(connection)
+        child = self._child
         if child is None or child.pid == pid:
             return False
         log.warning("%s: worker %d is there already, the new one is not needed", self.launch.module, pid)
@@ -279,7 +245,7 @@ class Supervisor:
         self._child = None
         return True
 
-    def _begin_anew(self) -> socket.socket | None:
+    def _begin_anew(self) -> tuple[socket.socket, int] | None:
         """No worker answers: make sure nothing of it runs, tell, start a new one."""
         try:
             found = self.launch.clean_up()
@@ -303,30 +269,15 @@ class Supervisor:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.launch.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.launch.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "ab") as output:
-            self._output_bytes = output.tell()
-            child = subprocess.Popen(
-                self.launch.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                cwd="/",
-            )
+        child, self._output_bytes = start_apart(self.launch.argv, self.launch.output)
         log.info("%s: started worker %d", self.launch.module, child.pid)
         return child
 
-    def _connect(self, patience_s: float) -> socket.socket | None:
+    def _connect(self, patience_s: float) -> tuple[socket.socket, int] | None:
         deadline_s = time.monotonic() + patience_s
         while self._running:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connection.settimeout(max(self.launch.silence_s, 1.0))
-                connection.connect(str(self.launch.socket))
-                return connection
-            except OSError:
-                connection.close()
+            with contextlib.suppress(OSError):
+                return channel.connect(self.launch.socket, max(self.launch.silence_s, 1.0))
             if self._note_end():
                 return None
             if time.monotonic() >= deadline_s:
@@ -334,9 +285,9 @@ class Supervisor:
             time.sleep(0.02)
         return None
 
-    def _serve(self, connection: socket.socket, *, adopted: bool) -> None:
+    def _serve(self, connection: socket.socket, pid: int, *, adopted: bool) -> None:
         """Read the worker's messages until it is gone or silent for too long."""
-        pid = self._recognise(connection)
+        self._recognise(pid)
         lines = LineBuffer()
         connection.settimeout(min(0.5, self.launch.silence_s / 4))
         with self._lock:
@@ -355,18 +306,16 @@ class Supervisor:
             log.warning("%s: worker %d is lost: %s", self.launch.module, pid, reason)
             self._lingers()
 
-    def _recognise(self, connection: socket.socket) -> int:
-        """Who answers. A process that was talked to before gets no new time to be silent in by connecting anew."""
-        pid = _peer_pid(connection)
+    def _recognise(self, pid: int) -> None:
+        """Hold on to who answers. A process that was talked to before gets no new silence by connecting anew."""
         if self._last is not None and self._last.pid == pid and self._last.alive():
-            return pid
+            return
         if self._last is not None:
             self._last.close()
             self._last = None
         self._heard_s = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             self._last = WorkerProcess(pid)
-        return pid
 
     def _read_until_gone(self, connection: socket.socket, lines: LineBuffer) -> str:
         while self._running:
@@ -451,16 +400,3 @@ def last_words(output: Path, from_bytes: int) -> str:
     except OSError:
         return ""
     return next((line.strip().rstrip(".") for line in reversed(lines) if line.strip()), "")
-
-
-def _peer_pid(connection: socket.socket) -> int:
-    """Process id at the other end (SO_PEERCRED, unix(7))."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[0])
-
-
-def _writable(connection: socket.socket) -> bool:
-    """Whether a message can be handed over without waiting."""
-    poll = select.poll()
-    poll.register(connection, select.POLLOUT)
-    return bool(poll.poll(0))

@@ -14,6 +14,9 @@ class Attacher(Protocol):
         Raises AttachError, FolderNotOursError.
         """
 
+    def flush(self) -> None:
+        """What the host still holds back of the folder's writes reaches the export. Raises AttachError."""
+
     def detach(self, *, forced: bool) -> None:
         """Unmount and free the device. Raises FolderBusyError naming the processes. Idempotent."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import struct
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,29 +145,39 @@ def release_folder(folder: Path) -> None:
     folder.chmod(OPEN_MODE)
 
 
-def _flags(descriptor: int) -> int:
-    answer = fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8))
-    return int(struct.unpack("=I", answer[:4])[0])
+if sys.platform == "win32":
+    from ..windows import acl
 
+    def _immutable(folder: Path) -> bool:
+        return acl.denies_writing(folder)
 
-def _immutable(folder: Path) -> bool:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        return bool(_flags(descriptor) & FS_IMMUTABLE_FL)
-    except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
-            return False
-        raise
-    finally:
-        os.close(descriptor)
+    def _set_immutable(folder: Path, *, wanted: bool) -> None:
+        acl.set_dacl(folder, acl.DENIED if wanted else acl.PRIVATE)
 
+else:
+    import fcntl
 
-def _set_immutable(folder: Path, *, wanted: bool) -> None:
-    """chattr +i or -i (ioctl_iflags(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        flags = _flags(descriptor)
-        flags = flags | FS_IMMUTABLE_FL if wanted else flags & ~FS_IMMUTABLE_FL
-        fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, struct.pack("=Q", flags))
-    finally:
-        os.close(descriptor)
+    def _flags(descriptor: int) -> int:
+        answer = fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, bytes(8))
+        return int(struct.unpack("=I", answer[:4])[0])
+
+    def _immutable(folder: Path) -> bool:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            return bool(_flags(descriptor) & FS_IMMUTABLE_FL)
+        except OSError as error:
+            if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
+                return False
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _set_immutable(folder: Path, *, wanted: bool) -> None:
+        """chattr +i or -i (ioctl_iflags(2))."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            flags = _flags(descriptor)
+            flags = flags | FS_IMMUTABLE_FL if wanted else flags & ~FS_IMMUTABLE_FL
+            fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, struct.pack("=Q", flags))
+        finally:
+            os.close(descriptor)

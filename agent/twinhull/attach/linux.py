@@ -88,6 +88,15 @@ class LinuxAttacher:
             self._free(device, mount, forced=forced)
         self._device = None
 
+    def flush(self) -> None:
+        """Write the folder back to the export (sync -f). Raises AttachError."""
+        run_well(
+            linux_cmd.sync_folder(self._folder),
+            MOUNT_TIMEOUT_S,
+            f"The folder {self._folder} of module {self._module} cannot be written back",
+            "Look at the kernel's log (dmesg).",
+        )
+
     def attached(self) -> bool:
         """Whether our file system is seen at the folder, on a loop device on the export that lives now."""
         mount = self._top_mount()
@@ -217,12 +226,7 @@ class LinuxAttacher:
             )
 
     def _unmount(self, mount: Mount) -> None:
-        run_well(
-            linux_cmd.sync_folder(self._folder),
-            MOUNT_TIMEOUT_S,
-            f"The folder {self._folder} of module {self._module} cannot be written back",
-            "Look at the kernel's log (dmesg).",
-        )
+        self.flush()
         copies = holders.find_copies(mount.device, holders.own_mounts())
         if copies:
             raise self._busy(copies)

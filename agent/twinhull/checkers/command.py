@@ -6,8 +6,10 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 _OUTPUT_LIMIT_BYTES = 64 * 1024
@@ -53,7 +55,7 @@ def run_command(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd="/",
+            cwd=Path(sys.executable).anchor,
             env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
             start_new_session=True,
         )
@@ -61,8 +63,11 @@ def run_command(
             code: int | None = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             code = None
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_REAP_TIMEOUT_S)
         output.seek(0)

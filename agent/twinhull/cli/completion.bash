@@ -5,7 +5,7 @@ _twinhull() {
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "$path ${COMP_WORDS[index]}" in
-            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" rescue"|" rescue list"|" rescue show"|" rescue mount"|" rescue unmount"|" rescue diff"|" rescue export"|" rescue rollback"|" rescue drop"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
                 path="$path ${COMP_WORDS[index]}" ;;
         esac
     done
@@ -58,6 +58,33 @@ _twinhull() {
         " job --node-config") words="@files" ;;
         " job --node") words=" " ;;
         " job --timeout") words=" " ;;
+        " rescue --node-config") words="@files" ;;
+        " rescue --node") words=" " ;;
+        " rescue list --node-config") words="@files" ;;
+        " rescue list --node") words=" " ;;
+        " rescue show --node-config") words="@files" ;;
+        " rescue show --node") words=" " ;;
+        " rescue mount --node-config") words="@files" ;;
+        " rescue mount --node") words=" " ;;
+        " rescue mount --timeout") words=" " ;;
+        " rescue unmount --node-config") words="@files" ;;
+        " rescue unmount --node") words=" " ;;
+        " rescue diff --node-config") words="@files" ;;
+        " rescue diff --node") words=" " ;;
+        " rescue diff --timeout") words=" " ;;
+        " rescue export --node-config") words="@files" ;;
+        " rescue export --node") words=" " ;;
+        " rescue export --timeout") words=" " ;;
+        " rescue export --path") words=" " ;;
+        " rescue export --to") words="@files" ;;
+        " rescue export --image") words="@files" ;;
+        " rescue rollback --node-config") words="@files" ;;
+        " rescue rollback --node") words=" " ;;
+        " rescue rollback --timeout") words=" " ;;
+        " rescue rollback --yes") words="@modules" ;;
+        " rescue drop --node-config") words="@files" ;;
+        " rescue drop --node") words=" " ;;
+        " rescue drop --yes") words="@modules" ;;
         " logs --node-config") words="@files" ;;
         " logs --node") words=" " ;;
         " logs -n") words=" " ;;
@@ -117,7 +144,7 @@ _twinhull() {
     esac
     if [[ -z $words ]]; then
         case "$path" in
-            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job logs snapshot config pki console agent worker exit-codes completion" ;;
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job rescue logs snapshot config pki console agent worker exit-codes completion" ;;
             " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
             " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --yes" ;;
             " stop") words="-h --help --node-config --node --json @modules --no-wait --timeout --forced --yes" ;;
@@ -131,6 +158,15 @@ _twinhull() {
             " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait --timeout" ;;
             " verify") words="-h --help --node-config --node --json @modules --repair --source --abandon --no-wait --timeout" ;;
             " job") words="-h --help --node-config --node --json --no-wait --timeout" ;;
+            " rescue") words="-h --help --node-config --node --json list show mount unmount diff export rollback drop" ;;
+            " rescue list") words="-h --help --node-config --node --json @modules" ;;
+            " rescue show") words="-h --help --node-config --node --json @modules" ;;
+            " rescue mount") words="-h --help --node-config --node --json @modules --no-wait --timeout --partial" ;;
+            " rescue unmount") words="-h --help --node-config --node --json @modules" ;;
+            " rescue diff") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " rescue export") words="-h --help --node-config --node --json @modules --no-wait --timeout --path --to --image --partial" ;;
+            " rescue rollback") words="-h --help --node-config --node --json @modules --no-wait --timeout --yes" ;;
+            " rescue drop") words="-h --help --node-config --node --json @modules --yes" ;;
             " logs") words="-h --help --node-config --node --json @modules -f --follow -n --lines --since --level" ;;
             " snapshot") words="-h --help --node-config --node --json --anonymise -o --output --timeout" ;;
             " config") words="-h --help --node-config --node --json check show apply normalise" ;;

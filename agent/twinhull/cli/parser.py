@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..config import parse_duration_s
 from ..errors import UsageError
-from . import configuration, console, logs, modules, other, pki, snapshot, status
+from . import configuration, console, logs, modules, other, pki, rescue, snapshot, status
 from .shell import Run
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
@@ -126,6 +126,7 @@ def build_parser() -> Parser:
     _add_status(group)
     _add_modules(group)
     _add_protection(group)
+    _add_rescue(group)
     _add_looking(group)
     _add_config(group)
     _add_pki(group)
@@ -261,6 +262,55 @@ def _add_protection(group: _Commands) -> None:
     waiting = parser.add_mutually_exclusive_group()
     waiting.add_argument("--no-wait", action="store_true", help="show how far it is and return")
     _add_timeout(waiting)
+
+
+def _rescue_command(
+    group: _Commands, name: str, help_text: str, examples: tuple[str, ...], run: Run = rescue.run_work
+) -> argparse.ArgumentParser:
+    parser = group.add(name, help_text, tuple(f"rescue {example}" for example in examples), run)
+    parser.set_defaults(rescue_work=name)
+    parser.add_argument("module", metavar="MODULE", help="name of the module")
+    if name != "list":
+        parser.add_argument(
+            "rescue", metavar="RESCUE", type=_positive, help="its number, as `rescue list` shows it"
+        )
+    if run is rescue.run_work:
+        _add_no_wait(parser)
+    return parser
+
+
+def _add_rescue(group: _Commands) -> None:
+    help_text = "what a copy overwrote on a node: the losing side of a split brain, a copy that was cut off"
+    group = group.group("rescue", help_text, ("rescue list VM1", "--node b rescue mount VM1 1"))
+    _rescue_command(group, "list", "list the rescues of a module on a node", ("list VM1",), rescue.run_list)
+    examples: tuple[str, ...] = ("show VM1 1", "show VM1 1 --json")
+    _rescue_command(group, "show", "show one: when, why, how much", examples, rescue.run_show)
+    help_text = "mount the whole old file system read-only, beside the module as it runs"
+    partial = "also what has gone on since, where the old content is not there any more"
+    parser = _rescue_command(group, "mount", help_text, ("mount VM1 1",))
+    parser.add_argument("--partial", action="store_true", help=partial)
+    _rescue_command(group, "unmount", "take that mount away", ("unmount VM1 1",), rescue.run_unmount)
+    help_text = "list the files that differ from the module as it is now, with sizes and times"
+    _rescue_command(group, "diff", help_text, ("diff VM1 1", "diff VM1 1 --json"))
+    examples = (
+        "export VM1 1 --to /root/old",
+        "export VM1 1 --to /root/old --path images/disk.qcow2",
+        "export VM1 1 --image /root/old.img",
+    )
+    parser = _rescue_command(group, "export", "copy files, or the whole old volume, out of it", examples)
+    help_path = "a file or directory below the module's folder; may be given again (default: everything)"
+    parser.add_argument("--path", metavar="PATH", dest="paths", action="append", default=[], help=help_path)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--to", metavar="DIR", help="a directory that is not there yet, on that node")
+    where.add_argument(
+        "--image", metavar="FILE", help="write the old volume as a disk image in place of files"
+    )
+    parser.add_argument("--partial", action="store_true", help=partial)
+    help_text = "put a stopped replica whose source died half-way back to its last consistent state"
+    examples = ("rollback VM1 2", "rollback VM1 2 --yes VM1")
+    _add_yes(_rescue_command(group, "rollback", help_text, examples))
+    examples = ("drop VM1 1", "drop VM1 1 --yes VM1")
+    _add_yes(_rescue_command(group, "drop", "remove a rescue for good", examples, rescue.run_drop))
 
 
 def _add_looking(group: _Commands) -> None:

@@ -50,7 +50,7 @@ def _fetch(agent: Agent, job: str, target: Path) -> int:
 
 
 def _copy(agent: Agent, job: str, part: Path) -> int:
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     offset_bytes = 0
     with os.fdopen(file, "wb") as stream:
         while True:

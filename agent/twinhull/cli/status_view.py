@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .exit_codes import DONE, STATUS_ORANGE, STATUS_RED
@@ -75,10 +75,14 @@ def _shorter(side: Plain) -> str:
 
 
 MAX_DIFFERENCES_SHOWN = 20
+MAX_CHANGES_SHOWN = 200
 
 
 def difference_lines(result: object) -> list[str]:
     """The places that a comparison named, with their files; empty for every other result."""
+    changes = result.get("changes") if isinstance(result, Mapping) else None
+    if changes:
+        return _change_lines(changes)
     ranges = result.get("ranges") if isinstance(result, Mapping) else None
     if not ranges or not isinstance(result, Mapping):
         return []
@@ -93,6 +97,24 @@ def difference_lines(result: object) -> list[str]:
     if result.get("files_note"):
         lines.append(f"  {printable(str(result['files_note']))}")
     return lines
+
+
+def _change_lines(changes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Files that differ from a rescue."""
+    lines = [f"  {'in the rescue':37}  {'now':37}  path"]
+    lines += [
+        f"  {_file_words(each['rescue']):37}  {_file_words(each['now']):37}  {printable(str(each['path']))}"
+        for each in changes[:MAX_CHANGES_SHOWN]
+    ]
+    if len(changes) > MAX_CHANGES_SHOWN:
+        lines.append(f"  and {len(changes) - MAX_CHANGES_SHOWN} more (--json shows all)")
+    return lines
+
+
+def _file_words(seen: Mapping[str, Any] | None) -> str:
+    if seen is None:
+        return "-"
+    return seen["kind"] if seen["kind"] == "directory" else f"{size_text(seen['size_bytes'])} {seen['time']}"
 
 
 class _View:

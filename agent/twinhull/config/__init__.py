@@ -9,19 +9,20 @@ Whatever is wrong is told at once, as `file:line: message`, in one InvalidConfig
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .change import Change, check_change
 from .cluster import load_cluster, load_node, parse_cluster, parse_node
 from .derive import module_settings, to_yaml, warnings
 from .fit import overlap
 from .model import (
     MAX_MODULES,
+    AttachKind,
     BootConfig,
     CheckerAction,
     CheckerConfig,
     CheckerKind,
     ClusterConfig,
+    ExportConfig,
+    ExportKind,
     LibvirtConfig,
     ModuleConfig,
     NetworkConfig,
@@ -36,20 +37,25 @@ from .model import (
     VerifyConfig,
     WitnessConfig,
 )
+from .paths import HERE, Platform, platform_of, usual
 from .tree import InvalidConfigError, Problem, read_text
 from .units import Window, parse_duration_s, parse_size_bytes, parse_window
 
-DEFAULT_NODE_CONFIG = Path("/etc/twinhull/node.yml")
+DEFAULT_NODE_CONFIG = usual("/etc/twinhull/node.yml", "node.yml")
 
 __all__ = [
     "DEFAULT_NODE_CONFIG",
+    "HERE",
     "MAX_MODULES",
+    "AttachKind",
     "BootConfig",
     "Change",
     "CheckerAction",
     "CheckerConfig",
     "CheckerKind",
     "ClusterConfig",
+    "ExportConfig",
+    "ExportKind",
     "InvalidConfigError",
     "LibvirtConfig",
     "ModuleConfig",
@@ -57,6 +63,7 @@ __all__ = [
     "NetworkRole",
     "NodeAddresses",
     "NodeConfig",
+    "Platform",
     "Ports",
     "Problem",
     "ResourceKind",
@@ -76,7 +83,9 @@ __all__ = [
     "parse_node",
     "parse_size_bytes",
     "parse_window",
+    "platform_of",
     "read_text",
     "to_yaml",
+    "usual",
     "warnings",
 ]

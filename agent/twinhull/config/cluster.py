@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.record import WitnessKind
+from ..core.rescue import WhenFull
 from ..core.settings import Keep
 from .fit import check_modules, check_node
 from .model import (
@@ -17,13 +18,15 @@ from .model import (
     NodeAddresses,
     NodeConfig,
     Ports,
+    RescueConfig,
     WitnessConfig,
 )
 from .modules import MODULE_KEYS, read_module
+from .paths import HERE, platform_of
 from .reader import Section, read_ip, read_label, read_name, suggestion
 from .tree import Mapping, Problems, Scalar, parse, read_text
 
-CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "modules")
+CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "rescue", "modules")
 NODE_KEYS = ("node", "data_dir", "run_dir", "log_dir", "pki_dir", "cluster_config", "libvirt_uri")
 _CLUSTER_HOMES = {
     **dict.fromkeys(MODULE_KEYS, "it is a key of a module, under 'modules'"),
@@ -57,11 +60,11 @@ def parse_node(text: str, file: str = "node.yml") -> NodeConfig:
     default = NodeConfig("")
     config = NodeConfig(
         node=section.value("node", read_label, "", required=True),
-        data_dir=Path(section.absolute_path("data_dir", str(default.data_dir))),
-        run_dir=Path(section.absolute_path("run_dir", str(default.run_dir))),
-        log_dir=Path(section.absolute_path("log_dir", str(default.log_dir))),
-        pki_dir=Path(section.absolute_path("pki_dir", str(default.pki_dir))),
-        cluster_config=Path(section.absolute_path("cluster_config", str(default.cluster_config))),
+        data_dir=_own_path(section, "data_dir", default.data_dir),
+        run_dir=_own_path(section, "run_dir", default.run_dir),
+        log_dir=_own_path(section, "log_dir", default.log_dir),
+        pki_dir=_own_path(section, "pki_dir", default.pki_dir),
+        cluster_config=_own_path(section, "cluster_config", default.cluster_config),
         libvirt_uri=section.value("libvirt_uri", _read_uri, default.libvirt_uri),
     )
     seen: dict[Path, str] = {}
@@ -71,6 +74,14 @@ def parse_node(text: str, file: str = "node.yml") -> NodeConfig:
         seen.setdefault(directory, key)
     problems.raise_if_any()
     return config
+
+
+def _own_path(section: Section, key: str, default: Path) -> Path:
+    """A path on this host."""
+    path = section.absolute_path(key, default)
+    if platform_of(path) is not HERE:
+        section.problem(key, f"is wrong: {path} is no path of {HERE.value}, which this host runs")
+    return Path(path)
 
 
 def _read_uri(text: str) -> str:
@@ -105,7 +116,8 @@ def parse_cluster(text: str, file: str = "cluster.yml", node: NodeConfig | None 
         modules=modules,
         ports=_read_ports(root),
         witness=_read_witness(root, nodes),
-        keep=_read_keep(root),
+        keep=root.choice("keep", Keep, Keep.LONGEST_RUNNING),
+        rescue=_read_rescue(root),
     )
     check_modules(modules_section, modules)
     if node is not None:
@@ -175,12 +187,13 @@ def _read_nodes(root: Section, networks: dict[str, NetworkConfig]) -> dict[str, 
 
 
 def _read_ports(root: Section) -> Ports:
-    section = root.section("ports", ("control", "heartbeat", "data"))
+    section = root.section("ports", ("control", "heartbeat", "data", "export"))
     default = Ports()
     ports = Ports(
         control=section.integer("control", default.control, 1024, _MAX_PORT),
         heartbeat=section.integer("heartbeat", default.heartbeat, 1024, _MAX_PORT),
         data=section.integer("data", default.data, 1024, _MAX_PORT - MAX_MODULES),
+        export=section.integer("export", default.export, 1024, _MAX_PORT - MAX_MODULES),
     )
     if ports.control == ports.heartbeat:
         section.problem("heartbeat", f"is wrong: {ports.heartbeat} is 'ports.control' already")
@@ -190,6 +203,16 @@ def _read_ports(root: Section) -> Ports:
                 key,
                 f"is wrong: {port} lies in {ports.data + 1} to {ports.data + MAX_MODULES}, which modules use",
             )
+        if ports.export < port <= ports.export + MAX_MODULES:
+            section.problem(
+                key,
+                f"is wrong: {port} lies in {ports.export + 1} to {ports.export + MAX_MODULES}, which the disks of "
+                "modules use on 127.0.0.1",
+            )
+    if abs(ports.export - ports.data) < MAX_MODULES:
+        section.problem(
+            "export", f"is wrong: it must be at least {MAX_MODULES} away from {ports.data} ('data')"
+        )
     return ports
 
 
@@ -230,10 +253,19 @@ def _read_witness_kind(text: str) -> WitnessKind:
     return kinds[text]
 
 
-def _read_keep(root: Section) -> Keep:
-    keep = root.choice("keep", Keep, Keep.ASK)
-    if keep is not Keep.ASK:
-        root.problem(
-            "keep", f"is '{keep.value}', but automatic policies come with the rescue store: write 'ask'"
-        )
-    return keep
+def _read_rescue(root: Section) -> RescueConfig:
+    section = root.section("rescue", ("share", "expire_after", "split_brain_full", "resync_full"))
+    default = RescueConfig()
+    return RescueConfig(
+        share_percent=section.value("share", _read_percent, default.share_percent),
+        expire_after_s=section.duration_s("expire_after", default.expire_after_s, 3600.0, 3650 * 86_400.0),
+        split_brain_full=section.choice("split_brain_full", WhenFull, default.split_brain_full),
+        resync_full=section.choice("resync_full", WhenFull, default.resync_full),
+    )
+
+
+def _read_percent(text: str) -> int:
+    digits = text.removesuffix("%").strip()
+    if not digits.isascii() or not digits.isdigit() or not 1 <= int(digits) <= 90:
+        raise ValueError(f"'{text}' is no share of the disk from 1 % to 90 %")
+    return int(digits)

@@ -46,6 +46,8 @@ def module_settings(config: ClusterConfig, module: str, node: str) -> ModuleSett
         witness=config.witness.kind,
         witness_timeout_s=config.witness.timeout_s,
         keep=config.keep,
+        split_brain_full=config.rescue.split_brain_full,
+        resync_full=config.rescue.resync_full,
         boot=own.boot.mode,
         boot_delay_s=own.boot.delay_s,
         give_back=own.give_back.mode,
@@ -97,9 +99,16 @@ def to_plain(config: ClusterConfig) -> dict[str, Any]:
             "control": config.ports.control,
             "heartbeat": config.ports.heartbeat,
             "data": config.ports.data,
+            "export": config.ports.export,
         },
         "witness": _witness(config.witness),
         "keep": config.keep.value,
+        "rescue": {
+            "share": f"{config.rescue.share_percent} %",
+            "expire_after": _number(config.rescue.expire_after_s),
+            "split_brain_full": config.rescue.split_brain_full.value,
+            "resync_full": config.rescue.resync_full.value,
+        },
         "modules": {name: _module(module) for name, module in config.modules.items()},
     }
 
@@ -134,6 +143,8 @@ def _module(module: ModuleConfig) -> dict[str, Any]:
     plain["checkers"] = [_checker(checker) for checker in module.checkers]
     if module.verify.window is not None:
         plain["verify"] = {"window": str(module.verify.window), "repair": module.verify.repair}
+    if module.export.kind is not None:
+        plain["export"] = {"kind": module.export.kind.value, "attach": module.export.attach.value}
     return plain
 
 

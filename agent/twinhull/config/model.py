@@ -7,11 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 from ..core.record import WitnessKind
+from ..core.rescue import WhenFull
 from ..core.settings import Boot, Keep, Return, StopMode
 from ..errors import UsageError
+from .paths import usual
 from .units import Window
 
 MAX_MODULES = 32
@@ -30,6 +32,20 @@ class ResourceKind(enum.Enum):
 
     LIBVIRT = "libvirt"
     SCRIPTS = "scripts"
+
+
+class ExportKind(enum.Enum):
+    """How the volume becomes a disk of the host."""
+
+    FUSE = "fuse"
+    ISCSI = "iscsi"
+
+
+class AttachKind(enum.Enum):
+    """Who uses that disk: the host mounts it at the folder, or whoever runs on the module logs in to it himself."""
+
+    FOLDER = "folder"
+    NONE = "none"
 
 
 class CheckerKind(enum.Enum):
@@ -57,11 +73,16 @@ class PathKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP and UDP ports. The data port of a module is `data` plus the module's number."""
+    """TCP and UDP ports.
+
+    The data port of a module is `data` plus the module's number; `export` plus that number is the port of its iSCSI disk,
+    on 127.0.0.1 alone.
+    """
 
     control: int = 7410
     heartbeat: int = 7411
     data: int = 7420
+    export: int = 7460
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +188,19 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """How the volume becomes a disk.
+
+    Args:
+        kind: None: what is usual on the platform (Windows: iSCSI, Linux: FUSE).
+        attach: NONE goes with iSCSI alone.
+    """
+
+    kind: ExportKind | None = None
+    attach: AttachKind = AttachKind.FOLDER
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleConfig:
     """One protected unit.
 
@@ -180,7 +214,7 @@ class ModuleConfig:
 
     name: str
     number: int
-    folder: PurePosixPath
+    folder: PurePath
     size_bytes: int
     resource: LibvirtConfig | ScriptsConfig
     file_system: str = "ext4"
@@ -191,6 +225,7 @@ class ModuleConfig:
     write_timeout_s: float = 10.0
     checkers: tuple[CheckerConfig, ...] = ()
     verify: VerifyConfig = VerifyConfig()
+    export: ExportConfig = ExportConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +243,22 @@ class NodeAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class RescueConfig:
+    """What is kept of what a copy overwrites.
+
+    Args:
+        share_percent: of the disk below the data directory, the most that the rescues of a module may take.
+        expire_after_s: age from which a rescue that nothing waits for is removed.
+        split_brain_full, resync_full: what is done when a rescue of this kind finds no room.
+    """
+
+    share_percent: int = 20
+    expire_after_s: float = 30 * 86_400.0
+    split_brain_full: WhenFull = WhenFull.ASK
+    resync_full: WhenFull = WhenFull.GIVE_UP
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """The configuration of the cluster, the same on both nodes."""
 
@@ -217,7 +268,8 @@ class ClusterConfig:
     modules: Mapping[str, ModuleConfig] = field(default_factory=dict)
     ports: Ports = Ports()
     witness: WitnessConfig = WitnessConfig()
-    keep: Keep = Keep.ASK
+    keep: Keep = Keep.LONGEST_RUNNING
+    rescue: RescueConfig = RescueConfig()
 
     def module(self, name: str) -> ModuleConfig:
         """The module of this name. Raises UsageError naming the ones there are."""
@@ -249,6 +301,10 @@ class ClusterConfig:
         """The TCP port on which both nodes listen for this module's data stream."""
         return self.ports.data + self.module(module).number
 
+    def export_port(self, module: str) -> int:
+        """The TCP port on 127.0.0.1 on which this module's iSCSI disk is offered."""
+        return self.ports.export + self.module(module).number
+
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of what the configuration says, whatever the order, spelling or comments.
 
@@ -263,11 +319,11 @@ class NodeConfig:
     """The small configuration of one node."""
 
     node: str
-    data_dir: Path = Path("/var/lib/twinhull")
-    run_dir: Path = Path("/run/twinhull")
-    log_dir: Path = Path("/var/log/twinhull")
-    pki_dir: Path = Path("/etc/twinhull/pki")
-    cluster_config: Path = Path("/etc/twinhull/cluster.yml")
+    data_dir: Path = field(default_factory=lambda: usual("/var/lib/twinhull", "data"))
+    run_dir: Path = field(default_factory=lambda: usual("/run/twinhull", "run"))
+    log_dir: Path = field(default_factory=lambda: usual("/var/log/twinhull", "log"))
+    pki_dir: Path = field(default_factory=lambda: usual("/etc/twinhull/pki", "pki"))
+    cluster_config: Path = field(default_factory=lambda: usual("/etc/twinhull/cluster.yml", "cluster.yml"))
     libvirt_uri: str = "qemu:///system"
 
     def directories(self) -> dict[str, Path]:
@@ -289,6 +345,6 @@ def canonical(value: object) -> object:
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
-    if isinstance(value, PurePosixPath):
+    if isinstance(value, PurePath):
         return str(value)
     return value

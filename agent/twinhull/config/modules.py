@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
+from pathlib import PurePath
 
 from ..core.settings import Boot, Return, StopMode
 from .model import (
     MAX_MODULES,
+    AttachKind,
     BootConfig,
     CheckerAction,
     CheckerConfig,
     CheckerKind,
+    ExportConfig,
+    ExportKind,
     LibvirtConfig,
     ModuleConfig,
     ResourceKind,
@@ -21,18 +24,20 @@ from .model import (
     StopConfig,
     VerifyConfig,
 )
-from .reader import Section, read_name, suggestion, typed_section
+from .paths import Platform, platform_of, read_absolute_path
+from .reader import Section, read_choice, read_name, suggestion, typed_section
 from .tree import Mapping, Node
 from .units import GIB, KIB, TIB, Window, parse_window
 
-FILE_SYSTEMS = ("ext4", "xfs")
+FILE_SYSTEMS = {Platform.LINUX: ("ext4", "xfs"), Platform.WINDOWS: ("ntfs",)}
+"""The first one is the default."""
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
 MAX_WAIT_S = 24 * 3600.0
 SIZE_STEP_BYTES = 4 * KIB
 
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
-    "boot", "return", "timings", "resource", "checkers", "verify",
+    "boot", "return", "timings", "resource", "checkers", "verify", "export",
 )  # fmt: skip
 _TIMING_HOMES = {
     "timeout": "it is a key of 'timings'",
@@ -43,6 +48,7 @@ _TIMING_HOMES = {
     "stop": "it is a key of 'resource'",
     "forced_stop": "it is a key of 'resource'",
     "keep": "it is a key of the whole file",
+    "rescue": "it is a key of the whole file",
     "witness": "it is a key of the whole file",
 }
 _STOP_KEYS = ("mode", "timeout")
@@ -67,14 +73,17 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
     timings = module.section("timings", ("timeout", "write_timeout"))
     timeout_s = timings.duration_s("timeout", 10.0, MIN_TIMEOUT_S, MAX_TIMEOUT_S)
     preferred = _preferred(module, nodes)
+    folder = module.absolute_path("folder", required=True)
+    platform = platform_of(folder)
     resource = _read_resource(module, name)
+    _check_platform(module, resource, platform)
     return ModuleConfig(
         name=name,
         number=module.integer("number", 0, 1, MAX_MODULES, required=True),
-        folder=module.absolute_path("folder", required=True),
+        folder=folder,
         size_bytes=module.size_bytes("size", GIB, 64 * TIB, SIZE_STEP_BYTES, "4 KiB"),
         resource=resource,
-        file_system=module.value("file_system", _read_file_system, "ext4"),
+        file_system=_read_file_system(module, platform),
         preferred=preferred,
         boot=_read_boot(module),
         give_back=_read_return(module, preferred),
@@ -82,13 +91,40 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
         write_timeout_s=timings.duration_s("write_timeout", timeout_s, MIN_TIMEOUT_S, MAX_TIMEOUT_S),
         checkers=_read_checkers(module, resource),
         verify=_read_verify(module),
+        export=_read_export(module, resource),
     )
 
 
-def _read_file_system(text: str) -> str:
-    if text not in FILE_SYSTEMS:
-        raise ValueError(f"'{text}' is not one of them{suggestion(text, FILE_SYSTEMS)}")
-    return text
+def _read_file_system(module: Section, platform: Platform) -> str:
+    known = FILE_SYSTEMS[platform]
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"'{text}' is not one of them{suggestion(text, known)}")
+        return text
+
+    return module.value("file_system", read, known[0])
+
+
+def _check_platform(module: Section, resource: LibvirtConfig | ScriptsConfig, platform: Platform) -> None:
+    """What a folder of Windows excludes, and programs that are of the other platform."""
+    if isinstance(resource, LibvirtConfig):
+        if platform is Platform.WINDOWS and module.has("resource"):
+            module.problem("resource", "is of kind 'libvirt', and the folder is one of Windows")
+        return
+    for command in (resource.start, resource.stop, resource.check):
+        if command and platform_of(_program(command)) is not platform:
+            module.problem(
+                "resource", f"names {command[0]}, which is no path of {platform.value} as the folder is"
+            )
+
+
+def _program(command: tuple[str, ...]) -> PurePath:
+    """The program's path; one that is none was told already."""
+    try:
+        return read_absolute_path(command[0])
+    except ValueError:
+        return PurePath()
 
 
 def _preferred(module: Section, nodes: Collection[str]) -> str | None:
@@ -112,6 +148,18 @@ def _read_verify(module: Section) -> VerifyConfig:
     if repair and window is None:
         module.problem("verify", 'needs to say when: write {window: "Sun 02:00-04:00", repair: true}')
     return VerifyConfig(window, repair)
+
+
+def _read_export(module: Section, resource: LibvirtConfig | ScriptsConfig) -> ExportConfig:
+    section = module.section("export", ("kind", "attach"))
+    kind: ExportKind | None = section.value("kind", lambda text: read_choice(text, ExportKind), None)
+    attach = section.choice("attach", AttachKind, AttachKind.FOLDER)
+    if attach is AttachKind.NONE:
+        if kind is not ExportKind.ISCSI:
+            section.problem("attach", "is 'none', which needs 'kind: iscsi'")
+        if resource.kind is not ResourceKind.SCRIPTS:
+            section.problem("attach", "is 'none', but a VM needs its folder: write 'folder'")
+    return ExportConfig(kind, attach)
 
 
 def _read_return(module: Section, preferred: str | None) -> ReturnConfig:
@@ -177,8 +225,11 @@ def _command(section: Section, key: str, *, required: bool) -> tuple[str, ...]:
     command = section.texts(key, required=required)
     if section.has_empty_list(key):
         section.problem(key, "is empty: write the program's absolute path, then its arguments")
-    if command and (not command[0].startswith("/") or ".." in PurePosixPath(command[0]).parts):
-        section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
+    if command:
+        try:
+            read_absolute_path(command[0])
+        except ValueError:
+            section.problem(key, f"must begin with the program's absolute path, not '{command[0]}'")
     return command
 
 

@@ -8,9 +8,10 @@ import ipaddress
 import re
 from collections import abc
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import TypeVar
 
+from .paths import read_absolute_path
 from .tree import Mapping, Node, Problems, Scalar, Sequence
 from .units import parse_duration_s, parse_size_bytes
 
@@ -226,9 +227,11 @@ class Section:
 
         return self.value(key, read, 0, required=True)
 
-    def absolute_path(self, key: str, fallback: str = "", *, required: bool = False) -> PurePosixPath:
-        """An absolute path without `.` and `..` and without a slash at its end."""
-        return PurePosixPath(self.value(key, read_absolute_path, fallback, required=required))
+    def absolute_path(
+        self, key: str, fallback: PurePath | None = None, *, required: bool = False
+    ) -> PurePath:
+        """An absolute path of either platform, without `.` and `..` and without a separator at its end."""
+        return self.value(key, read_absolute_path, fallback or PurePosixPath(), required=required)
 
 
 def describe(node: Node) -> str:
@@ -258,17 +261,6 @@ def typed_section(
     if kind is None:
         return None
     return kind, Section(problems, node, where, keys[kind], line=line)
-
-
-def read_absolute_path(text: str) -> str:
-    """The path, or ValueError."""
-    if not text.startswith("/"):
-        raise ValueError(f"'{text}' is no absolute path: begin with '/'")
-    if text.startswith("//") or "//" in text or any(part in (".", "..") for part in text.split("/")):
-        raise ValueError(f"'{text}' must be written without '//', '.' and '..'")
-    if any(ord(letter) < 32 for letter in text):
-        raise ValueError("it holds a control character")
-    return text.rstrip("/") or "/"
 
 
 def read_name(text: str) -> str:

@@ -19,6 +19,7 @@ from .identity import Generation, Id
 from .memory import WitnessRecord
 from .messages import Message
 from .record import Record
+from .rescue import RescuePlan
 from .settings import StopMode
 
 # ---- the mirror (data path): performed by calling the method of the same meaning ---------------------
@@ -48,6 +49,7 @@ class BeginSession(NamedTuple):
         resend: the peer is the same process and kept what it had: send unacknowledged writes again.
         everything: the SECOND is blank or no bitmap reaches back: compare/copy the whole volume.
         serve: PRIM only: whether requests may be answered now (False until `ServeIO`).
+        rescue: SECOND only: what is overwritten is kept first, in this rescue (or the one that is open already).
     """
 
     connection: int
@@ -57,6 +59,7 @@ class BeginSession(NamedTuple):
     resend: bool = False
     everything: bool = False
     serve: bool = True
+    rescue: RescuePlan | None = None
 
 
 class ServeIO(NamedTuple):
@@ -75,6 +78,16 @@ class EndCopyFlush(NamedTuple):
 
 class FinishCopy(NamedTuple):
     """Both sides: clear the marks of what was not written since the flush of `EndCopyFlush` began."""
+
+
+class EndRescue(NamedTuple):
+    """SECOND: the copy is complete and recorded. A rescue of a plain resync is removed, others stay."""
+
+
+class GiveUpRescue(NamedTuple):
+    """SECOND: drop the present rescue durably; what waited for it goes on."""
+
+    reason: str
 
 
 class EndSession(NamedTuple):
@@ -223,7 +236,7 @@ class Reply(NamedTuple):
 
 Action = (
     OpenAlone | HoldIO | CloseIO | FailUp | BeginSession | ServeIO | StartCopy | EndCopyFlush | FinishCopy
-    | EndSession | Quiesce | SetLease | CloseStream | TellPeer | DrainInput
+    | EndRescue | GiveUpRescue | EndSession | Quiesce | SetLease | CloseStream | TellPeer | DrainInput
     | Attach | Detach | StartResource | StopResource | SuspendResource | ResumeResource | ArmCheckers
     | AskWitness | ReadWitness | WriteWitness | Say | Reply
 )  # fmt: skip

@@ -40,7 +40,9 @@ def go_alone(
         role=Role.PRIMARY,
         outdated_reason="",
         witness_memory=granted or m.record.witness_memory,
+        running_ms=m.record.running_ms if generation == m.record.generation else 0,
     )
+    m.rescue = None
     was = m.mode
     m.owes_update = granted is None and m.witness_remembers
     m.mode = Mode.ALONE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from .heal import Choice, choose
 from .identity import Relation
 from .messages import Hello
 
@@ -18,7 +19,7 @@ class Kind(enum.Enum):
 
     SESSION = "session"  # one becomes (stays) PRIM, the other SECOND
     REPLACED = "replaced"  # one holds I/O of a history that goes on elsewhere: it turns its resource off
-    SPLIT = "split"  # both histories went on: a person decides
+    SPLIT = "split"  # both histories went on: the keep policy or a person decides
     REFUSE = "refuse"  # the two do not belong together
     STOPPED = "stopped"  # one is stopped; it only answers
     NOTHING = "nothing"  # no replica is known to be whole
@@ -36,6 +37,7 @@ class Verdict:
         everything: no bitmap reaches back to what the SECOND holds.
         outdates: the SECOND must record itself not uptodate: there is something to copy.
         witness: the kind of witness changes to or from one with a memory, to this one; only beside `outdates`.
+        heal: SPLIT: who goes on by the keep policy; None: a person decides.
     """
 
     kind: Kind
@@ -45,6 +47,7 @@ class Verdict:
     everything: bool = False
     outdates: bool = False
     witness: str = ""
+    heal: Choice | None = None
 
 
 STOP_STATE = "STOP"
@@ -118,7 +121,7 @@ def _both_run(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
         return Verdict(Kind.REPLACED, f"{peer} went on alone meanwhile", mine=True)
     if peer_holds and relation in (Relation.NEWER, Relation.EQUAL):
         return Verdict(Kind.REPLACED, f"{me} went on alone meanwhile")
-    return _split(me, peer, f"{me} and {peer} both run the module alone")
+    return _split(mine, theirs, me, peer, f"{me} and {peer} both run the module alone")
 
 
 def _one_runs(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
@@ -144,7 +147,11 @@ def _one_runs(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
     if relation is Relation.UNRELATED:
         return _unrelated(me, peer)
     return _split(
-        me, peer, f"{runs} runs the module, and {waits} holds another history that was written alone"
+        mine,
+        theirs,
+        me,
+        peer,
+        f"{runs} runs the module, and {waits} holds another history that was written alone",
     )
 
 
@@ -165,7 +172,7 @@ def _none_runs(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict:
         return _session(theirs, mine, False, f"{peer} has the newer history")
     if relation is Relation.UNRELATED:
         return _unrelated(me, peer)
-    return _split(me, peer, f"{me} and {peer} both wrote alone")
+    return _split(mine, theirs, me, peer, f"{me} and {peer} both wrote alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +240,16 @@ def _reaches_back(primary: Hello, second: Hello) -> bool:
     return second.generation.relation(primary.generation) in (Relation.EQUAL, Relation.OLDER)
 
 
-def _split(me: str, peer: str, what: str) -> Verdict:
+def _split(mine: Hello, theirs: Hello, me: str, peer: str, what: str) -> Verdict:
+    choice = choose(mine, theirs, me, peer)
+    if isinstance(choice, Choice):
+        goes, gives = (me, peer) if choice.mine else (peer, me)
+        reason = f"{what}: split brain; {goes} goes on and {gives} gives way, because {choice.reason}"
+        return Verdict(Kind.SPLIT, reason, mine=choice.mine, heal=choice)
+    why = f" ({choice}, so that only a person can heal it)" if choice else ""
     return Verdict(
         Kind.SPLIT,
-        f"{what}: split brain; stop the module on the node whose changes are to be given up, "
+        f"{what}: split brain{why}; stop the module on the node whose changes are to be given up, "
         f"start --as-primary on the other, then start the first again ({me} and {peer} stay as they are)",
     )
 

@@ -3,8 +3,8 @@
 Only frames may overtake: those of one `take` may all be sent, in their order, before its other effects are performed.
 
 Effects that reach a disk name a `lane` in their meaning: `LocalWrite`/`LocalDiscard` run in order on the data file;
-`SyncLog` runs in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal`, `DigestLocal` and `KeepOld`
-anywhere. Each is answered by the mirror method named in its docstring.
+`SyncLog` runs in order on the log lane; `LocalFlush` on the flush lane; `ReadLocal`, `DigestLocal`, `KeepOld` and
+`RescueOld` anywhere. Each is answered by the mirror method named in its docstring.
 """
 
 from __future__ import annotations
@@ -75,6 +75,17 @@ class KeepOld(NamedTuple):
     length_bytes: int
 
 
+class RescueOld(NamedTuple):
+    """Copy a range of the data file durably into the present rescue, holes as holes. -> `rescue_done(ticket, error)`
+
+    Many may be handed out before the first is answered: those that wait become durable together.
+    """
+
+    ticket: int
+    offset_bytes: int
+    length_bytes: int
+
+
 class VerifyEnded(NamedTuple):
     """Tell whoever wanted the comparison: it is over. `reason`: why before its end, empty when all was compared."""
 
@@ -115,5 +126,5 @@ class Tell(NamedTuple):
 
 Effect = (
     SendFrame | LocalWrite | LocalDiscard | LocalFlush | ReadLocal | DigestLocal | KeepOld | SyncLog | Complete | Tell
-    | VerifyEnded
+    | RescueOld | VerifyEnded
 )  # fmt: skip

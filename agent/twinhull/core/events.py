@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .identity import Id
 from .memory import Seen
 from .messages import Message
+from .rescue import RescueKind
 from .settings import StopMode
 
 # ---- the operator and the agent --------------------------------------------------------------------
@@ -293,6 +294,24 @@ class DiskFailed(NamedTuple):
     record: bool = False
 
 
+class RescueFailed(NamedTuple):
+    """SECOND: what is about to be overwritten cannot be kept; nothing is overwritten before it is decided what to do."""
+
+    reason: str
+
+
+class RescueOpened(NamedTuple):
+    """SECOND: the rescue that this copy goes on with; its kind is that of its begin."""
+
+    kind: RescueKind
+
+
+class RescueRoom(NamedTuple):
+    """Whether a rescue could be begun on this node now; `trouble`: why not, empty when it could."""
+
+    trouble: str
+
+
 class PeerDisk(NamedTuple):
     """The peer told that its disk failed."""
 
@@ -307,5 +326,6 @@ Event = (
     | ResourceStarted | ResourceStartFailed | ResourceStopped | ResourceStopFailed | ResourceDied
     | CheckerFailed
     | PeerMarksComplete | CopyDone | CopyFlushedBoth | Quiesced | SessionEnded
-    | PeerWriteTimeout | LocalWriteTimeout | DiskFailed | PeerDisk
+    | PeerWriteTimeout | LocalWriteTimeout | DiskFailed | PeerDisk | RescueFailed | RescueOpened
+    | RescueRoom
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from . import actions, events, host, messages, session, work
+from . import actions, events, heal, host, messages, session, work
 from .actions import Level
 from .identity import Id
 from .record import Role, SavedState
@@ -29,6 +29,8 @@ def step(m: Module) -> None:
         _asked(m)
     elif op.work is Work.EVACUATE:
         _evacuate(m, op)
+    elif op.work is Work.YIELD:
+        heal.step(m, op)
     elif op.stage is Stage.RESOURCE:
         _resource(m, op)
     elif op.stage is Stage.QUIESCE:
@@ -66,6 +68,9 @@ def on_quiesced(m: Module, _: events.Quiesced) -> None:
     """Nothing is in flight and both disks are flushed: hand over, or stop."""
     op = m.work
     if op is None or op.stage is not Stage.QUIESCE:
+        return
+    if op.work is Work.YIELD:
+        heal.given_way(m, op)
         return
     if m.mode is Mode.ALONE:
         m.emit(actions.CloseIO())

@@ -13,6 +13,7 @@ what an event changes, and what follows from the facts, lives in one file for ea
     pulse      heartbeats, lease, silence, sleep
     host       folder and resource
     handover   hand-over, leaving
+    heal       split brain: who gives way, and how
     work       the operator's commands
     policy     failures of resource, checkers and disks
     view       the picture for people
@@ -28,6 +29,7 @@ from typing import Any
 from . import (
     events,
     handover,
+    heal,
     host,
     loss,
     messages,
@@ -45,7 +47,7 @@ from .events import Event
 from .identity import Id
 from .pulse import HeartbeatOut
 from .record import Record
-from .settings import Keep, ModuleSettings
+from .settings import ModuleSettings
 from .state import Clock, Module
 from .status import ModuleView
 
@@ -69,6 +71,8 @@ MESSAGES: Mapping[type, MessageHandler] = {
     messages.SwapAnswer: work.on_swap_answer,
     messages.Leave: loss.on_leave,
     messages.Gone: loss.on_gone,
+    messages.Heal: session.on_heal,
+    messages.HealAnswer: heal.on_heal_answer,
     messages.OutdateRequest: lambda m, _, message: loss.on_outdate_request(m, message),
     messages.OutdateAnswer: lambda m, _, message: loss.on_outdate_answer(m, message),
 }
@@ -133,6 +137,9 @@ EVENTS: Mapping[type, EventHandler] = {
     events.LocalWriteTimeout: policy.on_local_write_timeout,
     events.DiskFailed: policy.on_disk_failed,
     events.PeerDisk: policy.on_peer_disk,
+    events.RescueFailed: policy.on_rescue_failed,
+    events.RescueOpened: policy.on_rescue_opened,
+    events.RescueRoom: policy.on_rescue_room,
 }
 
 STEPS: tuple[Callable[[Module], None], ...] = (
@@ -141,6 +148,7 @@ STEPS: tuple[Callable[[Module], None], ...] = (
     waiting.step,
     witness.step,
     handover.step,
+    heal.account,  # before a hello tells of it
     session.step,
     host.step,
     host.arm_checkers,
@@ -159,7 +167,6 @@ class Machine:
         now_s: monotonic time that counts suspend, seconds; the same clock as `handle`'s.
         marks: whether anything is marked as "may differ" in the log or bitmap as read (True when in doubt).
 
-    Raises ValueError for settings that need a rescue store.
     """
 
     def __init__(
@@ -173,8 +180,6 @@ class Machine:
         now_s: float,
         marks: bool = True,
     ) -> None:
-        if settings.keep is not Keep.ASK:
-            raise ValueError(f"keep: {settings.keep.value} needs a rescue store; only ask is possible")
         clock = Clock(now_s=now_s, last_s=now_s, silence_from_s=now_s, apart_from_s=now_s)
         self._module = Module(settings, record, size_bytes, process, new_id, clock, marks)
 

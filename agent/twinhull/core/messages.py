@@ -1,12 +1,14 @@
 """The control messages between two machines, and their text form on the wire (JSON).
 
 What one node sends is what the other reads: `decode(encode(m)) == m`. Unknown members are ignored, so that
-a newer version may add some; unknown kinds, missing members, wrong types and values out of bounds are
+a newer version may add some, with a default for who does not say them; unknown
+kinds, missing members, wrong types and values out of bounds are
 refused with `MessageError`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import types
@@ -39,6 +41,8 @@ class Hello(NamedTuple):
         session: the session that this process was in last, if it can be taken up again (it was green).
         marks: something is marked on this node as "may differ".
         witness: the kind of witness that is configured; `runs_under`: that is recorded (an older version tells none).
+        heals: this node can heal a split brain by itself (not said by versions that cannot).
+        rescues: a rescue could be begun on this node now.
     """
 
     process: Id
@@ -63,6 +67,8 @@ class Hello(NamedTuple):
     keep: str
     running_ms: int
     runs_under: str | None = None
+    heals: bool = False
+    rescues: bool = False
 
 
 class Begin(NamedTuple):
@@ -164,6 +170,24 @@ class Gone(NamedTuple):
     reason: str
 
 
+class Heal(NamedTuple):
+    """From the node that goes on after a split brain, on the facts of these two hellos: give way.
+
+    `mine` and `yours` as in `Begin`. Sent only to a node that said `heals`.
+    """
+
+    mine: int
+    yours: int
+    reason: str
+
+
+class HealAnswer(NamedTuple):
+    """Whether it does; sent before anything is stopped. `reason`: why not."""
+
+    ok: bool
+    reason: str
+
+
 class OutdateRequest(NamedTuple):
     """A node that runs (holding), or waits for a stopped peer, asks the peer to record itself outdated.
 
@@ -190,7 +214,7 @@ class OutdateAnswer(NamedTuple):
 
 Message = (
     Hello | Begin | Accept | Ready | Done | Listed | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
-    | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer
+    | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer | Heal | HealAnswer
 )  # fmt: skip
 
 KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in typing.get_args(Message)}
@@ -216,11 +240,20 @@ def decode(data: bytes) -> Message:
     shape = KINDS.get(kind) if isinstance(kind, str) else None
     if shape is None:
         raise MessageError(f"The message is of an unknown kind {str(kind)[:40]!r}.")
-    hints = typing.get_type_hints(shape)
-    absent = shape._field_defaults.keys() - parsed.keys()
+    optional = shape._field_defaults
     return shape(
-        **{name: _member(kind, name, hint, parsed) for name, hint in hints.items() if name not in absent}
+        **{
+            name: _member(kind, name, hint, parsed)
+            for name, hint in _members_of(str(kind)).items()
+            if name in parsed or name not in optional
+        }
     )
+
+
+@functools.cache
+def _members_of(kind: str) -> Mapping[str, Any]:
+    """Names and types of what a message of this kind carries."""
+    return typing.get_type_hints(KINDS[kind])
 
 
 def _plain(value: Any) -> Any:

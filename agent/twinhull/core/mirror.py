@@ -6,7 +6,7 @@ disks confirm it, and what may differ is durably marked before a write goes anyw
 
 Parts: `mirror_client` (requests), `mirror_answers` (the lease), `mirror_flush` (flush rounds), `mirror_log` (the activity
 log), `mirror_copy` (resync, sending side), `mirror_verify` (comparison while in step), `mirror_second` (the receiving
-side), `mirror_watch` (time-outs), `activity` (marks).
+side), `mirror_rescue` (what it keeps before it overwrites it), `mirror_watch` (time-outs), `activity` (marks).
 """
 
 from __future__ import annotations
@@ -165,6 +165,30 @@ class Mirror:
         if not self._verifier.kept(ticket, error):
             self._second.kept(ticket, error)
 
+    def rescue_done(self, ticket: int, error: str | None, now_s: float) -> None:
+        """A RescueOld is durable, or could not be done. KeyError: no such ticket."""
+        self._desk.now_s = now_s
+        self._second.rescuer.done(ticket, error)
+
+    def rescue_opened(self, kept: PagedBitmap | None, error: str | None, now_s: float) -> None:
+        """The rescue of `begin_session(rescue=True)` is there, or could not be opened.
+
+        Args:
+            kept: the blocks that are in it; taken over. None: nothing is kept, because it was given up before.
+            error: why there is none.
+            now_s: the time.
+        """
+        self._desk.now_s = now_s
+        if error is not None:
+            self._second.rescuer.fail(error)
+        else:
+            self._second.rescuer.opened(kept)
+
+    def rescue_over(self, now_s: float) -> None:
+        """Nothing is kept any more before it is overwritten."""
+        self._desk.now_s = now_s
+        self._second.rescuer.off()
+
     def log_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None:
         """A SyncLog was done, or failed for good. KeyError: no such ticket."""
         self._desk.now_s = now_s
@@ -240,6 +264,7 @@ class Mirror:
         resend: bool = False,
         everything: bool = False,
         serve: bool = True,
+        rescue: bool = False,
         now_s: float | None = None,
     ) -> None:
         """A session began.
@@ -252,6 +277,7 @@ class Mirror:
             resend: the peer is the same process and kept what it had: what was to be copied stays as it was.
             everything: every block may differ.
             serve: requests may be answered (within the lease); otherwise from `serve` on.
+            rescue: as SECOND: nothing is overwritten before `rescue_opened`.
             now_s: the time, or None for that of the last call.
         """
         self._at(now_s)
@@ -270,6 +296,8 @@ class Mirror:
             self._flusher.abandon()
             self._set_part(Part.SECONDARY)
             self._second.begin()
+            if rescue:
+                self._second.rescuer.open()
             self._second.send_marks()
             return
         self._set_part(Part.PRIMARY)
@@ -428,6 +456,7 @@ class Mirror:
         if self._desk.part is Part.PRIMARY:
             self._client.hold()
         self._second.end()
+        self._second.rescuer.off()
         self._copier.end()
         self._flusher.leave_session()
         self._activity.restore_stale()

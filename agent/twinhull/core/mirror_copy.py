@@ -13,14 +13,15 @@ from collections.abc import Callable
 from .effects import ReadLocal
 from .events import CopyDone, PeerMarksComplete
 from .frames import MAX_DATA_BYTES, Buffer, Copy, CopyZero, Digests
-from .marks import BLOCK_BYTES, PAGE_BLOCKS, PAGE_COVER_BYTES, page_runs
+from .marks import BLOCK_BYTES, PAGE_BLOCKS, page_runs
 from .mirror_client import Client, Io
 from .mirror_digests import digests_of
 from .mirror_rate import Pace, Rate
 from .mirror_types import Desk, Locks, MirrorProtocolError, Pending, Progress, ResyncSettings
 
 MAX_COPY_BLOCKS = MAX_DATA_BYTES // BLOCK_BYTES
-MAX_HOLE_BLOCKS = PAGE_COVER_BYTES // BLOCK_BYTES
+MAX_HOLE_BLOCKS = 64 * 1024 * 1024 // BLOCK_BYTES
+"""The other node may have content there, which it keeps before it confirms: that must not take long."""
 HOLE_GROWTH = 8
 
 
@@ -81,6 +82,7 @@ class Copier:
         self._number = 0
         self._bytes_in_flight = 0
         self._span = MAX_COPY_BLOCKS
+        self._acked_s = 0.0
         self._started = False
         self._pace = Pace(settings.rate_limit_bytes_s)
         self.everything = False
@@ -294,6 +296,7 @@ class Copier:
         op = self._ops.get(number)
         if op is None or op.comparing or op.acks < 1:
             raise MirrorProtocolError(f"the peer confirms a copy {number} that was not sent")
+        self._acked_s = self._desk.now_s
         op.acks -= 1
         if not op.acks:
             self._finish(op)
@@ -324,8 +327,9 @@ class Copier:
 
     @property
     def peer_since_s(self) -> float | None:
-        """When the oldest copy was sent that the peer did not confirm."""
-        return min((op.since_s for op in self._ops.values() if op.since_s is not None), default=None)
+        """Since when the peer confirmed none of the copies that were sent: those behind wait for those before."""
+        oldest_s = min((op.since_s for op in self._ops.values() if op.since_s is not None), default=None)
+        return None if oldest_s is None else max(oldest_s, self._acked_s)
 
     def progress(self, now_s: float) -> Progress:
         """How far it is."""

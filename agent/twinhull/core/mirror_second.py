@@ -2,7 +2,8 @@
 
 Writes, discards and flushes are applied in order of their number. An extent is in this node's own activity log before a
 write to it is applied. Copies of the resync need no entry of their own: their blocks are marked on the PRIM, this node is
-recorded as not uptodate, and it keeps its own marks until the copy is complete.
+recorded as not uptodate, and it keeps its own marks until the copy is complete. Whatever would overwrite old content that
+is to be rescued waits until that is durable: copies each on its own, writes in their order.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ from .marks import BLOCK_BYTES, FULL_PAGE, PAGE_COVER_BYTES
 from .mirror_copy import MAX_COPY_BLOCKS
 from .mirror_digests import DIGEST_BYTES, ZERO_DIGEST
 from .mirror_log import LogLane, Range
+from .mirror_rescue import Rescuer
 from .mirror_types import SECTOR_BYTES, Desk, MirrorProtocolError
 
 COPY_FLUSH_BYTES = 64 * 1024 * 1024
 """After so much was copied the disk is flushed before more is confirmed, so that no flush takes long."""
 
 Ordered = Write | Discard | Flush | CopyFlush
+Copied = Copy | CopyZero
 
 
 class Applied:
@@ -101,6 +104,7 @@ class Second:
         self._comparisons: dict[int, Comparison] = {}
         self._keeps: dict[int, int] = {}
         self._fetches: dict[int, Fetch] = {}
+        self.rescuer = Rescuer(desk, self._rescued)
         self.begin()
 
     def begin(self) -> None:
@@ -114,6 +118,7 @@ class Second:
         self._flushed_seq = 0
         self._copied_bytes = 0
         self._held_acks: list[CopyAck] | None = None
+        self._held_copies: list[Copied] = []
         self._failed = False
 
     def send_marks(self) -> None:
@@ -141,6 +146,8 @@ class Second:
             self._seq = frame.seq
         if self._failed:
             return
+        if self.rescuer.on and isinstance(frame, Write | Discard):
+            self.rescuer.want(*_range(frame))
         if self._queue or not self._apply(frame):
             if isinstance(frame, Write):
                 frame = frame._replace(data=bytes(frame.data))
@@ -162,9 +169,11 @@ class Second:
         """Hand the frame to the disk. False: the log comes first."""
         desk = self._desk
         if isinstance(frame, Write | Discard):
-            length = len(frame.data) if isinstance(frame, Write) else frame.length_bytes
+            length = _range(frame)[1]
             if desk.activity.missing(frame.offset_bytes, length):
                 return False
+            if not self.rescuer.ready(frame.offset_bytes, length):
+                return False  # promise 7
             applied = Applied(frame.seq, desk.activity.begin(frame.offset_bytes, length), desk.now_s)
             self._applied.append(applied)
             ticket = self._session_ticket()
@@ -199,10 +208,8 @@ class Second:
     def log_demand(self) -> Iterator[Range]:
         """Ranges of the queue that will be written, in order."""
         for frame in self._queue:
-            if isinstance(frame, Write):
-                yield frame.offset_bytes, len(frame.data)
-            elif isinstance(frame, Discard):
-                yield frame.offset_bytes, frame.length_bytes
+            if isinstance(frame, Write | Discard):
+                yield _range(frame)
 
     def settle(self) -> None:
         """Have this node's disk flushed, so that extents can leave the log."""
@@ -225,15 +232,38 @@ class Second:
         length = len(frame.data)
         self._check(frame.offset_bytes, length, MAX_DATA_BYTES, BLOCK_BYTES)
         if not self._failed:
-            ticket = self._copy_ticket(frame.op, length)
-            self._desk.effects.append(LocalWrite(ticket, frame.offset_bytes, frame.data))
+            self._copy_when_rescued(frame)
 
     def copy_zero(self, frame: CopyZero) -> None:
         """Blocks of zeros. Raises MirrorProtocolError."""
         self._check(frame.offset_bytes, frame.length_bytes, PAGE_COVER_BYTES, BLOCK_BYTES)
         if not self._failed:
+            self._copy_when_rescued(frame)
+
+    def _copy_when_rescued(self, frame: Copied) -> None:
+        if not self.rescuer.ready(*_range(frame)):
+            self.rescuer.want(*_range(frame))
+            if isinstance(frame, Copy):
+                frame = frame._replace(data=bytes(frame.data))
+            self._held_copies.append(frame)
+        elif isinstance(frame, Copy):
+            ticket = self._copy_ticket(frame.op, len(frame.data))
+            self._desk.effects.append(LocalWrite(ticket, frame.offset_bytes, frame.data))
+        else:
             ticket = self._copy_ticket(frame.op, 0)
             self._desk.effects.append(LocalDiscard(ticket, frame.offset_bytes, frame.length_bytes))
+
+    def _rescued(self) -> None:
+        """More is kept, or nothing has to be any more: what waited for that goes on."""
+        held, self._held_copies = self._held_copies, []
+        for copy in held:
+            self._copy_when_rescued(copy)
+        if self._queue:
+            for frame in self._queue:
+                if isinstance(frame, Write | Discard):
+                    self.rescuer.want(*_range(frame))
+            self.drain()
+            self._log.kick()
 
     def _copy_ticket(self, op: int, length_bytes: int) -> int:
         ticket = self._session_ticket()
@@ -290,6 +320,7 @@ class Second:
         """This node's disk failed: nothing is applied or confirmed any more in this session."""
         self._failed = True
         self._queue.clear()
+        self._held_copies.clear()
 
     def _fail(self, error: str, *, full: bool) -> None:
         self.stop()
@@ -405,4 +436,13 @@ class Second:
             oldest.append(next(iter(self._copies.values())).issued_s)
         if self._flushes:
             oldest.append(next(iter(self._flushes.values())).issued_s)
+        rescue_s = self.rescuer.since_s
+        if rescue_s is not None:
+            oldest.append(rescue_s)
         return min(oldest, default=None)
+
+
+def _range(frame: Write | Discard | Copied) -> Range:
+    """First byte and length of what a frame overwrites."""
+    length = len(frame.data) if isinstance(frame, Write | Copy) else frame.length_bytes
+    return frame.offset_bytes, length

@@ -491,6 +491,8 @@ class Verifier:
 
     def _since_s(self, *, on_peer: bool) -> float | None:
         """Since when the oldest lock waits for one of the nodes; a repair is watched as the write that it is."""
+        if not self._looks:
+            return None
         waiting = (Stage.WRITES, Stage.REPAIR)
         return min(
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import actions, events, host, messages, session, work
 from .actions import Level
 from .alone import go_alone
+from .rescue import RescueKind, WhenFull
 from .state import HostState, Mode, Module, Operation, Work
 
 # ---- the resource and its checkers -----------------------------------------------------------------
@@ -115,6 +116,43 @@ def on_disk_failed(m: Module, event: events.DiskFailed) -> None:
 def on_peer_disk(m: Module, event: events.PeerDisk) -> None:
     """What follows comes as a message of the peer, or as its silence."""
     m.say(f"{m.name}: the disk of {m.other} failed ({event.reason}).", Level.ERROR)
+
+
+def on_rescue_opened(m: Module, event: events.RescueOpened) -> None:
+    """A copy that was interrupted goes on with the rescue that it began with."""
+    if m.rescue is not None:
+        m.rescue = event.kind
+
+
+def on_rescue_room(m: Module, event: events.RescueRoom) -> None:
+    """Whether this node could keep its own changes if it had to give way."""
+    m.rescue_trouble = event.trouble
+
+
+def on_rescue_failed(m: Module, event: events.RescueFailed) -> None:
+    """Give the rescue up whole, or leave before anything more is overwritten: never a silent half (promise 7)."""
+    if m.mode is not Mode.SECOND or m.session is None:
+        return
+    settings = m.settings
+    when = settings.split_brain_full if m.rescue is RescueKind.SPLIT else settings.resync_full
+    if m.rescue is None:
+        m.emit(actions.GiveUpRescue(event.reason))
+    elif when is WhenFull.GIVE_UP:
+        m.emit(actions.GiveUpRescue(event.reason))
+        m.say(
+            f"{m.name}: the rescue on {m.me} is given up, as configured: {event.reason} What {m.me} held before the "
+            f"copy from {m.other} cannot be seen or rolled back to any more.",
+            Level.WARNING,
+            audit=True,
+        )
+    else:
+        work.end(m, False, f"{m.name} leaves on {m.me}: {event.reason}")
+        reason = f"what the copy from {m.other} would overwrite cannot be kept ({event.reason})"
+        m.say(
+            f"{m.name} is in need of a person on {m.me}: {reason}; nothing of it was overwritten.",
+            Level.ERROR,
+        )
+        work.begin(m, Operation(Work.LEAVE, reason))
 
 
 def _evacuate(m: Module, reason: str) -> None:

@@ -31,11 +31,17 @@ def beat(m: Module, now_s: float) -> HeartbeatOut:
     """The next sign of life; its counter moves and the time of its sending is remembered."""
     m.counter += 1
     m.sent_s[m.counter] = now_s
-    for counter in [c for c, sent_s in m.sent_s.items() if sent_s < now_s - 4 * m.timeout_s]:
-        del m.sent_s[counter]
+    _forget_sent(m, now_s - 4 * m.timeout_s)
     peer = m.peer
     session = m.session.id if m.session else None
     return HeartbeatOut(m.process, m.counter, peer.process, max(peer.counter, 0), session, shown_state(m))
+
+
+def _forget_sent(m: Module, before_s: float) -> None:
+    """The signs of life stand in the order of their sending: only the oldest ones are looked at."""
+    sent_s = m.sent_s
+    while sent_s[oldest := next(iter(sent_s))] < before_s:
+        del sent_s[oldest]
 
 
 def shown_state(m: Module) -> str:

@@ -108,7 +108,7 @@ def on_copy_flushed(m: Module, event: events.CopyFlushedBoth) -> None:
     current.phase = Phase.RECORDING if m.witness_remembers else Phase.CONFIRMING
     done = ((current.connection, messages.Done(current.id, generation)),)
     m.emit(
-        persist=m.changed(peer_may_be_uptodate=True, peer_replica_id=current.peer_replica),
+        persist=m.changed(peer_may_be_uptodate=True, peer_replica_id=current.peer_replica, running_ms=0),
         send=() if m.witness_remembers else done,
     )
 
@@ -145,10 +145,12 @@ def on_done(m: Module, _connection: int, done: messages.Done) -> None:
         peer_may_be_uptodate=True,
         outdated_reason="",
         peer_replica_id=current.peer_replica,
+        running_ms=0,
     )
     current.phase = Phase.GREEN
     m.emit(
         actions.FinishCopy(),
+        actions.EndRescue(),
         persist=record,
         send=((current.connection, messages.DoneConfirmed(current.id)),),
     )

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import actions, alone, events, host, messages, pulse
+from . import actions, alone, events, heal, host, messages, pulse
 from .actions import Level
 from .decide import Kind, Verdict, decide
 from .identity import Id
 from .memory import NOTHING_SEEN
 from .messages import Message
 from .record import Role, WitnessKind
-from .state import SHOWN, Link, Lost, Mode, Module, Phase, Session
+from .rescue import plan_of
+from .state import SHOWN, Link, Lost, Mode, Module, Phase, Session, Work
 
 RUNNING = (Mode.ALONE, Mode.PRIM, Mode.HOLD)
 
@@ -113,6 +114,7 @@ def step(m: Module) -> None:
         m.hellos += 1
         link.since_s = m.now_s
         link.sent = facts._replace(number=m.hellos)
+        link.healing, link.verdict = False, ""
         m.emit(send=((link.connection, link.sent),))
     if link.theirs is None:
         return
@@ -125,6 +127,8 @@ def step(m: Module) -> None:
 def _settled(m: Module) -> bool:
     """Whether what a hello would say is final: nothing ends, nothing is being turned off."""
     if m.session is not None or m.ending or m.clock.draining or m.fault or m.leaving:
+        return False
+    if m.work is not None and m.work.work is Work.YIELD:
         return False
     if m.mode is Mode.HOLD:
         return m.lost is None or not m.lost.pressed
@@ -157,6 +161,8 @@ def _hello(m: Module, number: int) -> messages.Hello:
         keep=m.settings.keep.value,
         running_ms=record.running_ms,
         runs_under=record.witness.name.lower(),
+        heals=True,
+        rescues=m.rescue_trouble == "",
     )
 
 
@@ -169,6 +175,7 @@ def on_hello(m: Module, connection: int, hello: messages.Hello) -> None:
     if m.link is not None:
         m.link.theirs, m.link.since_s = hello, m.now_s
         m.link.begin = m.link.offer = None
+        m.link.healing, m.link.verdict = False, ""
 
 
 def verdict_of(m: Module) -> Verdict | None:
@@ -199,6 +206,17 @@ def _consider(m: Module, link: Link) -> None:
     elif verdict.kind is not Kind.STOPPED and m.mode is not Mode.STOP and link.verdict != verdict.reason:
         link.verdict = verdict.reason
         m.say(f"{m.name} stays {SHOWN[m.mode]} on {m.me}: {verdict.reason}.", Level.ERROR)
+        if verdict.heal is not None and verdict.heal.mine and m.work is None:
+            heal.propose(m, verdict.heal)
+
+
+def on_heal(m: Module, connection: int, message: messages.Heal) -> None:
+    """The other side of a split brain goes on; looked at on the newest facts of both."""
+    link, verdict = m.link, verdict_of(m)
+    if link is None or link.sent is None or verdict is None:
+        return
+    fresh = _settled(m) and _hello(m, link.sent.number) == link.sent
+    heal.on_heal(m, connection, message, verdict.heal if fresh else "its facts have just changed")
 
 
 # ---- begin, accept, ready --------------------------------------------------------------------------
@@ -230,6 +248,8 @@ def _become_second(m: Module, session: Id, theirs: messages.Hello, verdict: Verd
         return
     phase = Phase.COPYING if verdict.outdates else Phase.GREEN
     why = m.record.outdated_reason or f"a copy from {m.other} is not complete"
+    rescue = plan_of(m.record, theirs, verdict.reason) if verdict.outdates else None
+    m.rescue = rescue.kind if rescue is not None else None
     record = m.changed(
         volume_id=theirs.volume,
         role=Role.SECONDARY,
@@ -253,6 +273,7 @@ def _become_second(m: Module, session: Id, theirs: messages.Hello, verdict: Verd
             primary=False,
             resend=verdict.resend,
             everything=verdict.everything,
+            rescue=rescue,
         ),
         persist=record,
         send=(
@@ -350,6 +371,8 @@ BETWEEN = (
     | messages.OutdateRequest
     | messages.OutdateAnswer
     | messages.Leave
+    | messages.Heal
+    | messages.HealAnswer
 )
 
 

@@ -6,10 +6,11 @@ import enum
 from dataclasses import dataclass, field
 
 from .record import WitnessKind
+from .rescue import WhenFull
 
 
 class Keep(enum.Enum):
-    """Who wins a split brain. Only `ASK` is accepted while no rescue store is available."""
+    """Who wins a split brain. Where no rescue store is available `ASK` applies."""
 
     ASK = "ask"
     LONGEST_RUNNING = "longest-running"
@@ -53,6 +54,7 @@ class ModuleSettings:
         witness_timeout_s: how long an answer of the witness is waited for.
         witness_retry_s: pause between questions of a waiting node.
         witness_watch_s: pause between looks at a witness with a memory while all is well.
+        split_brain_full, resync_full: what is done when the rescue of one cannot be kept.
         restart_limit: restarts in `restart_window_s` before the module stops here and fails over.
     """
 
@@ -67,6 +69,8 @@ class ModuleSettings:
     witness_retry_s: float = 5.0
     witness_watch_s: float = 30.0
     keep: Keep = Keep.ASK
+    split_brain_full: WhenFull = WhenFull.ASK
+    resync_full: WhenFull = WhenFull.GIVE_UP
     boot: Boot = Boot.AUTO
     boot_delay_s: float = 0.0
     give_back: Return = Return.MANUAL

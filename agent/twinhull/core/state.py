@@ -18,6 +18,7 @@ from .identity import Generation, Id
 from .memory import Seen
 from .messages import Begin, Hello, Message, OutdateRequest
 from .record import Record, WitnessKind
+from .rescue import RescueKind
 from .settings import ModuleSettings, StopMode
 
 
@@ -155,6 +156,7 @@ class Link:
         begin: the session that this node has proposed.
         offer: a Begin of the peer that waits until the facts are settled here.
         verdict: what was said to people about it.
+        healing: this node has proposed that the peer gives way.
     """
 
     connection: int
@@ -164,6 +166,7 @@ class Link:
     begin: Id | None = None
     offer: Begin | None = None
     verdict: str = ""
+    healing: bool = False
 
 
 @dataclass(slots=True)
@@ -243,6 +246,7 @@ class Work(enum.Enum):
     FAILOVER = "failover"
     RESTART = "restart"
     EVACUATE = "evacuate"  # the disk failed under a PRIM
+    YIELD = "give way"  # to the other side of a split brain
 
 
 class Stage(enum.Enum):
@@ -390,6 +394,10 @@ class Module:
     return_due: bool = False
     window_open: bool = False
     checkers_suspended: bool = False
+    ran_since_s: float | None = None
+    ran_ms: int = 0
+    rescue_trouble: str | None = None
+    rescue: RescueKind | None = None
     sentence: str = ""
     said: str = ""
     out: list[Batch] = field(default_factory=list)

@@ -151,7 +151,7 @@ def sentence(result: dict[str, Any], module: str, peer: str) -> str:
         )
     if repaired:
         target = peer if result["source"] == node else node
-        what += f" What was overwritten is kept on {target} in rescue/{module} of its data directory."
+        what += f" What was overwritten is kept on {target}: twinhull --node {target} rescue list {module}."
     if result["not_kept"]:
         what += f" The rest was not repaired, because its old content cannot be kept: {result['not_kept']}"
     if result["reason"]:

@@ -149,6 +149,11 @@ def _warnings(m: Module) -> tuple[str, ...]:
     verdict = verdict_of(m)
     if verdict is not None and verdict.kind in (Kind.SPLIT, Kind.REFUSE, Kind.NOTHING):
         found.append(verdict.reason)
+    if m.rescue_trouble and m.record.volume_id is not None:
+        found.append(
+            f"no rescue can be begun on {m.me}, so that a split brain would have to be healed by a person: "
+            f"{m.rescue_trouble}"
+        )
     if m.mode is Mode.ALONE:
         found.append(f"not protected: {m.other} has no uptodate replica")
     return tuple(found)

@@ -101,6 +101,8 @@ def waits_for(m: Module) -> str:
         return f"{m.other} to begin" if not verdict.mine else f"{m.other} to accept"
     if verdict is not None and verdict.kind is Kind.STOPPED and m.record.uptodate and _peer_is_older(m):
         return f"{m.other} to record itself outdated"
+    if verdict is not None and verdict.heal is not None:
+        return f"{m.other} to give way" if verdict.heal.mine else f"{m.other}, to which it gives way"
     if verdict is not None:
         return (
             f"a person: {verdict.reason}" if verdict.kind is not Kind.STOPPED else f"{m.other} to be started"

@@ -49,7 +49,7 @@ class AuditLog:
         entry = AuditEntry(time, clean(who), self._node, module, clean(what), facts)
         line = json.dumps(entry._asdict(), ensure_ascii=False).encode() + b"\n"
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
             if _torn(file):
                 line = b"\n" + line
@@ -63,7 +63,10 @@ class AuditLog:
 def _torn(file: int) -> bool:
     """Whether the last entry was cut by a crash, so that ours must not continue its line."""
     size_bytes = os.fstat(file).st_size
-    return size_bytes > 0 and os.pread(file, 1, size_bytes - 1) != b"\n"
+    if not size_bytes:
+        return False
+    os.lseek(file, size_bytes - 1, os.SEEK_SET)  # where it is written is the end all the same
+    return os.read(file, 1) != b"\n"
 
 
 def read_audit(path: Path, limit: int = 200) -> list[AuditEntry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Log = Callable[[str], None]
 
@@ -67,3 +67,18 @@ class Resource(Protocol):
 
     def check_host(self) -> list[Finding]:
         """What this host lacks to run it, in words."""
+
+
+@runtime_checkable
+class Leaving(Protocol):
+    """A resource whose registration can only be removed while no write of the host reaches the volume.
+
+    In a gentle detach the worker flushes the folder, lets the export throw away all further writes, calls `leave`, and
+    then detaches. Whoever removes a registration otherwise would change what the other node is about to run.
+    """
+
+    def leave(self) -> None:
+        """Remove the registration from this host; what that writes into the folder is thrown away.
+
+        Idempotent. Raises ResourceError when it stays.
+        """

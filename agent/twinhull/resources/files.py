@@ -27,6 +27,8 @@ def remove_durably(path: Path) -> None:
 
 def sync_path(path: Path) -> None:
     """fsync a file or a directory."""
+    if os.name == "nt":  # its file systems keep names in a journal; a directory cannot be opened so
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,9 +6,15 @@ import contextlib
 import os
 import select
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+KILL = int(getattr(signal, "SIGKILL", 9))
+STOP = int(getattr(signal, "SIGSTOP", 19))
+CONTINUE = int(getattr(signal, "SIGCONT", 18))
+"""Windows has no such signals; there these numbers mean the like (see `windows_processes`)."""
 
 
 class Process(NamedTuple):
@@ -42,6 +48,11 @@ class ProcessTable:
 
     def __init__(self, root: Path = Path("/proc")) -> None:
         self._root = root
+
+    @staticmethod
+    def creation_flags() -> int:
+        """What `subprocess.Popen` is given as such: nothing."""
+        return 0
 
     def get(self, pid: int) -> Process | None:
         """The process with this number unless it is dead (zombies count as dead)."""
@@ -83,11 +94,13 @@ class ProcessTable:
             return []
         return data.split(b"\0")[:-1]
 
-    def kill(self, process: Process, *, timeout_s: float, number: int = signal.SIGKILL) -> bool:
+    def kill(self, process: Process, *, timeout_s: float, number: int = KILL) -> bool:
         """Signal the process and wait until it has ended: no thread of it writes any more.
 
         Returns whether it is gone; False for one that still hangs in the kernel after `timeout_s`.
         """
+        if sys.platform == "win32":
+            raise OSError("Windows ends processes in another way")
         try:
             descriptor = os.pidfd_open(process.pid)
         except ProcessLookupError:

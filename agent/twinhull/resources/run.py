@@ -10,14 +10,18 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from twinhull.errors import ResourceError
 
 OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024
 _REAP_TIMEOUT_S = 1.0
+ROOT = Path(sys.executable).anchor
+"""Where commands are started: the root directory, or that of the drive with our Python."""
 
 
 class Completed(NamedTuple):
@@ -71,7 +75,7 @@ def run_command(argv: Sequence[str], *, timeout_s: float) -> Completed:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd="/",
+            cwd=ROOT,
             env=command_environment(),
             start_new_session=True,
         )
@@ -93,8 +97,11 @@ def run_command(argv: Sequence[str], *, timeout_s: float) -> Completed:
 
 def kill_group(process: subprocess.Popen[bytes]) -> bool:
     """SIGKILL the process group that `process` leads. Returns whether its leader is gone after a second."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     try:
         process.wait(_REAP_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,13 @@ from twinhull.errors import ResourceError
 
 from .base import Finding, Log, ResourceState
 from .files import remove_durably, write_durably
-from .processes import Process, ProcessTable
-from .run import CommandMissingError, CommandTimeoutError, kill_group
+from .processes import CONTINUE, STOP, Process, ProcessTable
+from .run import ROOT, CommandMissingError, CommandTimeoutError, kill_group
+
+if sys.platform == "win32":
+    from .windows_processes import JobTable as OwnTable
+else:
+    OwnTable = ProcessTable
 
 RUN_VARIABLE = "TWINHULL_RUN"
 _LINE_LIMIT_BYTES = 4096
@@ -85,7 +91,7 @@ class ScriptsResource:
         log: Log,
         folder_ready: Callable[[], bool] | None = None,
         launcher: Sequence[str] = (),
-        table: ProcessTable | None = None,
+        table: OwnTable | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -96,9 +102,9 @@ class ScriptsResource:
         self._settings = settings
         self._record = runtime_directory / f"{module}.run"
         self._log = log
-        self._folder_ready = folder_ready or folder.is_mount
+        self._folder_ready = folder_ready or (lambda: os.path.ismount(folder))
         self._launcher = tuple(launcher)
-        self._table = table or ProcessTable()
+        self._table = table or OwnTable()
         self._clock = clock
         self._pause = pause
 
@@ -195,12 +201,12 @@ class ScriptsResource:
     def suspend(self) -> None:
         """SIGSTOP to every process of the application."""
         for process in self._left():
-            self._table.kill(process, timeout_s=0, number=signal.SIGSTOP)
+            self._table.kill(process, timeout_s=0, number=STOP)
 
     def resume(self) -> None:
         """SIGCONT to every process of the application."""
         for process in self._left():
-            self._table.kill(process, timeout_s=0, number=signal.SIGCONT)
+            self._table.kill(process, timeout_s=0, number=CONTINUE)
 
     def interrupt(self) -> None:
         """Nothing: a stop script that has begun is not called back."""
@@ -295,8 +301,11 @@ class ScriptsResource:
                 raise FileNotFoundError(errno.ENOENT, "there is no such program, or it is not executable")
             process = subprocess.Popen(
                 [*self._launcher, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                cwd="/", env=environment, start_new_session=True,
+                cwd=ROOT, env=environment, start_new_session=True,
+                creationflags=OwnTable.creation_flags(),
             )  # fmt: skip
+            if sys.platform == "win32":
+                self._table.adopt(environment.get(RUN_VARIABLE, "") if marked else "", process)
         except OSError as error:
             raise CommandMissingError(
                 f"Module {self._module} on node {self._node}: {argv[0]} cannot be run: {error.strerror}.",

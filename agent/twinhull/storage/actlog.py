@@ -111,7 +111,11 @@ class ActivityLog:
         whole = [
             slot
             for index in range(SLOTS)
-            if (slot := _decode_slot(data[index * SLOT_BYTES :][:SLOT_BYTES], index, replica_id, where))
+            if (
+                slot := _decode_slot(
+                    data[index * SLOT_BYTES : (index + 1) * SLOT_BYTES], index, replica_id, where
+                )
+            )
         ]
         if not whole:
             raise _unreadable(where, "holds nothing of this volume")

@@ -130,7 +130,9 @@ class BitmapFile:
     def _decode_page(self, page: int, data: bytes, where: str) -> tuple[bytes, int]:
         """The bits of a page, and how many of its sectors are damaged."""
         parts = [
-            _decode_sector(data[part * SECTOR_BYTES :][:SECTOR_BYTES], page, part, self._replica_id, where)
+            _decode_sector(
+                data[part * SECTOR_BYTES : (part + 1) * SECTOR_BYTES], page, part, self._replica_id, where
+            )
             for part in range(SECTORS)
         ]
         content = b"".join(_ALL_MARKED if part is None else part for part in parts)[:PAGE_BYTES]

@@ -22,4 +22,8 @@ def platform_directory(path: Path) -> Directory:
         from .linux import LinuxDirectory
 
         return LinuxDirectory(path)
-    raise StorageError(f"Volumes are not supported on {sys.platform}.", "Use a Linux host.")
+    if sys.platform == "win32":
+        from .windows import WindowsDirectory
+
+        return WindowsDirectory(path)
+    raise StorageError(f"Volumes are not supported on {sys.platform}.", "Use a Linux or Windows host.")

@@ -9,15 +9,19 @@ from typing import NamedTuple
 
 from ..errors import StorageError
 
-_GOOD = frozenset({"ext4", "xfs"})
-_COPY_ON_WRITE = frozenset({"bcachefs", "btrfs", "zfs"})
+_GOOD = frozenset({"ext4", "ntfs", "xfs"})
+_COPY_ON_WRITE = frozenset({"bcachefs", "btrfs", "refs", "zfs"})
 _SHARED = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
      "orangefs", "smb3", "smbfs", "virtiofs", "vboxsf"}
 )  # fmt: skip
 _MEMORY = frozenset({"ramfs", "tmpfs"})
-_NO_HOLES = frozenset({"exfat", "hfsplus", "iso9660", "msdos", "squashfs", "udf", "vfat"})
+_NO_HOLES = frozenset({"exfat", "fat", "fat32", "hfsplus", "iso9660", "msdos", "squashfs", "udf", "vfat"})
 _UNSAFE_OPTIONS = frozenset({"barrier=0", "nobarrier"})
+
+
+_WINDOWS_READ_ONLY = 0x80000  # FILE_READ_ONLY_VOLUME
+_WINDOWS_CLUSTER_BYTES = 64 << 10
 
 
 class Ground(NamedTuple):
@@ -51,7 +55,19 @@ def platform_probe(path: Path) -> Ground:
 
         mount = mount_of(path)
         return Ground(mount.kind, mount.options, loop_backing(mount.source))
-    raise StorageError(f"Volumes are not supported on {sys.platform}.", "Use a Linux host.")
+    if sys.platform == "win32":
+        from ..windows.files import cluster_and_sector_bytes, file_system
+
+        there = next(place for place in (path, *path.parents) if place.exists())
+        try:
+            name, local, flags = file_system(there)
+            cluster_bytes, _ = cluster_and_sector_bytes(there)
+        except OSError as error:
+            raise StorageError(f"The disk of {path} cannot be looked at: {error}.") from error
+        options = {"ro"} if flags & _WINDOWS_READ_ONLY else set()
+        options |= {"small clusters"} if cluster_bytes < _WINDOWS_CLUSTER_BYTES else set()
+        return Ground(name.lower() if local else "smbfs", frozenset(options), None)
+    raise StorageError(f"Volumes are not supported on {sys.platform}.", "Use a Linux or Windows host.")
 
 
 def objections(
@@ -83,6 +99,14 @@ def objections(
     found += _of_kind(path, ground.kind, allow_memory=allow_memory)
     if "ro" in ground.options:
         found.append(Objection(True, f"{path} is on a file system that is mounted read-only."))
+    if "small clusters" in ground.options:
+        found.append(
+            Objection(
+                False,
+                f"{path} is on a disk with clusters of less than 64 KiB: a volume in many pieces may meet a limit of "
+                "NTFS (error 665). Format the data disk with 64 KiB clusters and large file records (/A:64K /L).",
+            )
+        )
     for option in sorted(ground.options & _UNSAFE_OPTIONS):
         found.append(
             Objection(
@@ -143,5 +167,7 @@ def require_fit(
     found = objections(path, folders=folders, allow_memory=allow_memory, probe=probe)
     fatal = [objection.sentence for objection in found if objection.fatal]
     if fatal:
-        raise StorageError(" ".join(fatal), "Choose a directory on a local ext4 or xfs disk of this node.")
+        raise StorageError(
+            " ".join(fatal), "Choose a directory on a local ext4, xfs or NTFS disk of this node."
+        )
     return [objection.sentence for objection in found]

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..errors import AuthenticationError, ProtocolError, TransportError
-from .listener import Listener, Log, Refusals
+from .listener import LOOK_S, Listener, Log, Refusals
 from .stream import Stage, TlsStream
 
 MAX_BEAT_BYTES = 1 << 18
@@ -237,7 +237,8 @@ class Heartbeats:
             log=self._logger,
             clock=self._clock,
         )
-        self._selector.register(link.listener, selectors.EVENT_READ, link)
+        if link.listener.nests:
+            self._selector.register(link.listener, selectors.EVENT_READ, link)
 
     def _run(self) -> None:
         try:
@@ -248,7 +249,8 @@ class Heartbeats:
 
     def _turn(self) -> None:
         wait_s = max(0.0, min(self._beat_due_s - self._clock(), self._interval_s))
-        events = self._selector.select(wait_s)
+        looked_at = [link for link in self._links if link.listener is not None and not link.listener.nests]
+        events = self._selector.select(min(wait_s, LOOK_S) if looked_at else wait_s)
         # What has arrived is read before anybody's silence is judged, also after this host slept.
         for key, mask in events:
             if key.fileobj is self._wake_reader:
@@ -257,6 +259,9 @@ class Heartbeats:
                 self._accept(key.data, key.fileobj)
             elif key.data.stream is key.fileobj:
                 self._drive(key.data, mask)
+        for link in looked_at:
+            if link.listener is not None:
+                self._accept(link, link.listener)
         now_s = self._clock()
         for link in self._links:
             self._look_after(link, now_s)
@@ -420,7 +425,8 @@ class Heartbeats:
         for link in self._links:
             self._drop(link, "heartbeats are stopped")
             if link.listener is not None:
-                self._selector.unregister(link.listener)
+                if link.listener.nests:
+                    self._selector.unregister(link.listener)
                 link.listener.close()
                 link.listener = None
         self._selector.close()

@@ -10,6 +10,7 @@ import logging
 import selectors
 import socket
 import ssl
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
@@ -23,6 +24,9 @@ _ACCEPTS_AT_ONCE = 32
 _NODES = frozenset({Role.NODE})
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+LOOK_S = 0.05
+"""How often a listener that does not nest is looked at."""
 
 
 class Refusals:
@@ -101,11 +105,16 @@ class Listener:
         self.address = address
         self.port: int = self._socket.getsockname()[1]
 
+    @property
+    def nests(self) -> bool:
+        """Whether an outer selector can wait for it (Linux: an epoll inside an epoll). Elsewhere it is looked at every
+        `LOOK_S`, or waited for with `wait` in a thread."""
+        return sys.platform == "linux"
+
     def fileno(self) -> int:
-        """What an outer selector waits on (Linux: an epoll inside an epoll). Elsewhere use `wait`."""
-        if isinstance(self._selector, getattr(selectors, "EpollSelector", ())):
-            number: int = self._selector.fileno()
-            return number
+        """What an outer selector waits on. Raises OSError where it does not nest."""
+        if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
+            return self._selector.fileno()
         raise OSError("this system's selectors cannot be nested; use Listener.wait in a thread")
 
     def accept(self) -> list[TlsStream]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import PkiError
+from ..secrets_file import make_private_directory
 from .tls import CA_FILE, PeerIdentity, Role, parse_dns_name, valid_name
 
 CA_KEY_FILE = "ca.key"
@@ -335,7 +337,8 @@ def _make_directory(directory: Path) -> None:
         status = directory.stat()
     except OSError as error:
         raise PkiError(f"The directory {directory} cannot be made: {error.strerror}.") from error
-    if os.name != "posix":
+    if sys.platform == "win32":
+        make_private_directory(directory)
         return
     if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
         raise PkiError(
@@ -369,7 +372,7 @@ def _write(path: Path, content: bytes, mode: int, *, replace: bool = False) -> N
 
 
 def _sync_directory(directory: Path) -> None:
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

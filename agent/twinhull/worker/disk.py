@@ -98,7 +98,8 @@ class Disk:
         self._flush_lane = Lane(loop, "flush")
         self._read_lane = Lane(loop, "read", threads=2)
         self._digest_lane = Lane(loop, "digest", threads=2)
-        self._keep_lane = Lane(loop, "keep")
+        self.keep_lane = Lane(loop, "keep")
+        """What may take its time with the rescue store: one thread uses that."""
 
     @property
     def waiting(self) -> bool:
@@ -146,7 +147,7 @@ class Disk:
             self._flush_lane,
             self._read_lane,
             self._digest_lane,
-            self._keep_lane,
+            self.keep_lane,
         ):
             lane.close()
 
@@ -231,7 +232,7 @@ class Disk:
                 raise error
             self._answers.keep_done(effect.ticket, str(error) if error else None, self._clock())
 
-        self._keep_lane.submit(keep, done)
+        self.keep_lane.submit(keep, done)
 
     def _read_or_hole(self, offset: int, length: int) -> bytes | None:
         data = self._volume.next_data(offset)

@@ -8,21 +8,23 @@ under way cannot win.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twinhull.attach.base import Attacher
 from twinhull.core import events
 from twinhull.core.settings import StopMode
 from twinhull.errors import AttachError, TwinhullError
-from twinhull.exports.base import Export, Request
-from twinhull.resources.base import Resource, ResourceState
+from twinhull.exports.base import Export, NetworkDisk, Request
+from twinhull.resources.base import Leaving, Resource, ResourceState
 
 from .lanes import Lane, Outcome
 from .loop import Loop, Timer
 from .moves import Moves
 
 WATCH_INTERVAL_S = 1.0
+QUIET_POLL_S = 0.01
 TAG_BITS = 64
 
 Log = logging.LoggerAdapter[logging.Logger]
@@ -39,18 +41,22 @@ class _NotPreparedError(TwinhullError):
     """What had to be done before the first start could not be done."""
 
 
+MakeExport = Callable[[Loop, Callable[[], None]], Export]
+
+
 @dataclass(frozen=True)
 class HostParts:
     """What differs between platforms.
 
     Args:
-        make_export: makes a fresh export of the volume (quick; on the loop).
+        make_export: makes a fresh export of the volume (quick; on the loop). It is given the loop and what is to be
+            called when the export should be looked at, for exports that have no descriptor of their own.
         attacher: makes it a mounted folder.
         resource: what runs on the folder.
         moves: moves a VM into the folder and out of it; None for resources that are not moved.
     """
 
-    make_export: Callable[[], Export]
+    make_export: MakeExport
     attacher: Attacher
     resource: Resource
     moves: Moves | None = None
@@ -96,6 +102,7 @@ class Host:
         )
         self._epoch = 0  # of what the resource was last told; answers of older ones are not told on
         self._watching: Timer | None = None
+        self._space_warned: frozenset[str] = frozenset()  # what the initiator was told of
         self._blind = ""  # why the resource could not be looked at the last time
         self.moves = parts.moves
         self.before_start: Callable[[], None] | None = None
@@ -127,16 +134,28 @@ class Host:
     def _open_export(self) -> None:
         """Raises TwinhullError, OSError."""
         if self._export is None:
-            self._export = self._make_export()
+            self._export = self._make_export(self._loop, self._serve)
             self._exports += 1
             self._export_lost = ""
-            self._loop.watch(self._export.fileno(), self._serve)
+            self._space_warned = frozenset()
+            if self._export.fileno() >= 0:
+                self._loop.watch(self._export.fileno(), self._serve)
 
     def _close_export(self) -> None:
         if self._export is not None:
             self._loop.unwatch(self._export.fileno())
             self._export.close()
             self._export = None
+
+    def tell_space(self, seen: Mapping[str, Any]) -> None:
+        """What was seen of the volume's room, for an export that can tell its initiator."""
+        export = self._export
+        if not isinstance(export, NetworkDisk) or "disk_free_bytes" not in seen:
+            return
+        warnings = frozenset(seen["space_warnings"])
+        news = bool(warnings) and not self._space_warned
+        self._space_warned = warnings
+        export.tell_space(seen["allocated_bytes"], seen["disk_free_bytes"], warn=news)
 
     # ---- the folder ------------------------------------------------------------------------------
 
@@ -186,13 +205,57 @@ class Host:
             else:
                 self._tell(events.DetachFailed(reason_of(outcome.error)))
 
+        leaves = not forced and isinstance(self._export, NetworkDisk) and isinstance(self._resource, Leaving)
+
         def detach() -> None:
             before, self.before_detach = self.before_detach, None
             if before is not None and not forced:
                 before()
-            self._attacher.detach(forced=forced)
+            if leaves:
+                self._attacher.flush()
+            else:
+                self._attacher.detach(forced=forced)
 
-        self._lane.submit(detach, done)
+        def flushed(outcome: Outcome[None]) -> None:
+            if outcome.error is None:
+                self._leave(done)
+            else:
+                done(outcome)
+
+        self._lane.submit(detach, flushed if leaves else done)
+
+    def _leave(self, done: Callable[[Outcome[None]], None]) -> None:
+        """Have the resource's registration removed while no write of the host can reach the volume, then detach.
+
+        There is no way back from discard mode: what fails after it finds its export lost, and a resource that is to run
+        on gets a new one.
+        """
+        export, resource = self._export, self._resource
+        if not isinstance(export, NetworkDisk) or not isinstance(resource, Leaving):
+            # A forced detach has overtaken this one: the disk is gone, and what is left is freed by that.
+            self._lane.submit(lambda: self._attacher.detach(forced=True), done)
+            return
+        export.discard_writes()
+
+        def left(outcome: Outcome[None]) -> None:
+            if outcome.error is not None and self._export is export:
+                self._close_export()
+                self._export_lost = (
+                    f"its writes are thrown away since its resource was leaving: {outcome.error}"
+                )
+            done(outcome)
+
+        def leave() -> None:
+            resource.leave()
+            self._attacher.detach(forced=False)
+
+        def when_quiet() -> None:
+            if self._export is export and export.in_flight:
+                self._loop.call_later(QUIET_POLL_S, when_quiet)
+            else:
+                self._lane.submit(leave, left)
+
+        when_quiet()
 
     # ---- the resource ----------------------------------------------------------------------------
 

@@ -1,11 +1,12 @@
 """The worker's end of its talk with this node's agent: JSON lines over a local socket.
 
-The worker listens, so that it survives its agent and the next agent can adopt it. The socket lies in the runtime
-directory, readable by root alone; it carries no secret. One agent at a time: a newer connection replaces the older.
+The worker listens, so that it survives its agent and the next agent can adopt it. Where it is reached, and how both ends
+know each other, is `channel`'s. One agent at a time: a newer connection replaces the older.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import socket
@@ -13,10 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .channel import Listening
 from .loop import Loop
 
 MAX_LINE_BYTES = 4 << 20
 MAX_BACKLOG_BYTES = 16 << 20
+MAX_UNPROVEN = 4
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ class AgentLink:
     """Listens for the agent.
 
     Args:
-        path: of the Unix socket; replaced if a dead worker left it.
+        path: where agents find it; replaced if a dead worker left it.
         on_message: called for each object that the agent sends.
         on_change: called with True when an agent connects, with False when it is gone.
     """
@@ -65,18 +68,14 @@ class AgentLink:
         on_change: Callable[[bool], None],
     ) -> None:
         self._loop = loop
-        self._path = path
         self._on_message = on_message
         self._on_change = on_change
         self._peer: socket.socket | None = None
         self._lines = LineBuffer()
         self._backlog = bytearray()
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setblocking(False)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(4)
+        self._listening = Listening(path)
+        self._listener = self._listening.socket
+        self._unproven: dict[socket.socket, bytes] = {}
         loop.watch(self._listener.fileno(), self._accept)
 
     @property
@@ -101,9 +100,10 @@ class AgentLink:
     def close(self) -> None:
         """Stop listening and remove the socket."""
         self._drop("the worker ends")
+        for connection in list(self._unproven):
+            self._forget(connection)
         self._loop.unwatch(self._listener.fileno())
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
+        self._listening.close()
 
     def _accept(self) -> None:
         try:
@@ -113,13 +113,54 @@ class AgentLink:
         except OSError as error:  # the caller is gone again, or there is no descriptor left
             log.warning("a connection of the agent could not be taken: %s", error)
             return
+        connection.setblocking(False)
+        if not self._listening.ends.asks:
+            self._adopt(connection)
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if len(self._unproven) >= MAX_UNPROVEN:
+            self._forget(next(iter(self._unproven)))
+        self._unproven[connection] = b""
+        self._loop.watch(connection.fileno(), lambda: self._prove(connection))
+
+    def _prove(self, connection: socket.socket) -> None:
+        """Nothing of a connection counts before it has shown that it knows the token."""
+        ends = self._listening.ends
+        try:
+            got = self._unproven[connection] + connection.recv(
+                len(ends.asks) - len(self._unproven[connection])
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            got = b""
+        if len(got) <= len(self._unproven[connection]):
+            self._forget(connection)
+        elif len(got) < len(ends.asks):
+            self._unproven[connection] = got
+        elif not hmac.compare_digest(got, ends.asks):
+            log.warning("somebody who is not the agent asked for the worker")
+            self._forget(connection)
+        else:
+            del self._unproven[connection]
+            self._loop.unwatch(connection.fileno())
+            self._adopt(connection, ends.answers)
+
+    def _forget(self, connection: socket.socket) -> None:
+        del self._unproven[connection]
+        self._loop.unwatch(connection.fileno())
+        connection.close()
+
+    def _adopt(self, connection: socket.socket, first: bytes = b"") -> None:
+        """This is the agent from here on; it is sent `first`."""
         if self._peer is not None:
             self._drop("a newer agent connected")
-        connection.setblocking(False)
         self._peer = connection
         self._lines = LineBuffer()
-        self._backlog.clear()
+        self._backlog[:] = first
         self._loop.watch(connection.fileno(), self._read)
+        if first:
+            self._write()
         self._on_change(True)
 
     def _read(self) -> None:

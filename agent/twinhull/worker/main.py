@@ -12,10 +12,27 @@ from pathlib import Path
 from twinhull import config as configuration
 from twinhull import log as logs
 from twinhull.errors import TwinhullError
-from twinhull.exports.fuse import hardening
 
 from .parts import build_parts
 from .worker import Worker
+
+WORKING_SET_MIB = 128
+WORKING_SET_MAX_MIB = 512
+
+
+def sit_under_page_cache() -> list[str]:
+    """Keep this process from waiting for the volume that it serves; a sentence for each step that the host denies."""
+    if sys.platform == "win32":
+        from twinhull.windows.process import hold_memory
+
+        try:
+            hold_memory(WORKING_SET_MIB, WORKING_SET_MAX_MIB)
+        except OSError as error:
+            return [f"The worker's memory cannot be held ({error}): run it as LocalSystem."]
+        return []
+    from twinhull.exports.fuse import hardening
+
+    return hardening.sit_under_page_cache()
 
 
 def say_last_words(error: Exception) -> None:
@@ -32,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--node-config", type=Path, required=True)
     parser.add_argument("--module", required=True)
     arguments = parser.parse_args(argv)
-    warnings = hardening.sit_under_page_cache()  # before any thread is started
+    warnings = sit_under_page_cache()  # before any thread is started
     try:
         node = configuration.load_node(arguments.node_config)
         cluster = configuration.load_cluster(node.cluster_config, node)

@@ -12,12 +12,14 @@ from typing import Any
 
 from twinhull import log as logs
 from twinhull.attach.base import Attacher
-from twinhull.attach.linux import LinuxAttacher
+from twinhull.attach.nothing import NoAttacher
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
 from twinhull.clock import boot_clock_s
 from twinhull.config import (
+    AttachKind,
     ClusterConfig,
+    ExportKind,
     LibvirtConfig,
     ModuleConfig,
     NetworkRole,
@@ -27,8 +29,7 @@ from twinhull.config import (
 from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
-from twinhull.errors import VolumeFormatError, VolumeLockedError
-from twinhull.exports.fuse import FuseExport, abort_stale
+from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
 from twinhull.resources.base import Resource
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
@@ -38,17 +39,23 @@ from twinhull.resources.scripts import ScriptSettings, ScriptsResource
 from twinhull.storage.kept import Keeper
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.preflight import require_fit
+from twinhull.storage.rescue import Limits, Store
 from twinhull.storage.volume import Volume
 from twinhull.transport import tls
 
-from .host import HostParts
+from .host import HostParts, MakeExport
 from .moves import Moves
+from .offer import Exporter, OfferFile
 from .peer import Path as NetworkPath
 from .peer import StreamSettings
 from .verify import VerifyParts, name_files
 from .worker import Parts
 
-LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
+LAUNCHER = (
+    (sys.executable, "-I", "-S", str(Path(__file__).with_name("plainly.py")))
+    if sys.platform == "linux"
+    else ()
+)
 """Put before commands of the operator: it takes from them what our own process is privileged with."""
 LOCK_PATIENCE_S = 60.0
 LOCK_POLL_S = 0.1
@@ -74,6 +81,15 @@ def rescue_directory(node: NodeConfig, module: str) -> Path:
     return node.data_dir / "rescue" / module
 
 
+def open_rescue_store(node: NodeConfig, cluster: ClusterConfig, module: str) -> Store:
+    """The module's rescues on this node. Raises StorageError."""
+    path = rescue_directory(node, module)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    limits = Limits(cluster.rescue.share_percent, cluster.rescue.expire_after_s)
+    size_bytes = cluster.module(module).size_bytes
+    return Store(platform_directory(path), module, node.node, size_bytes, limits)
+
+
 def export_directory(node: NodeConfig, module: str) -> Path:
     """Where the volume is exported on this node."""
     return node.run_dir / "exports" / module
@@ -84,8 +100,37 @@ def export_name(cluster: ClusterConfig, node: NodeConfig, module: str) -> str:
     return f"{cluster.cluster}-{node.node}-{module}"
 
 
+def export_kind(module: ModuleConfig) -> ExportKind:
+    """How the module's volume becomes a disk on this platform."""
+    usual = ExportKind.ISCSI if sys.platform == "win32" else ExportKind.FUSE
+    return module.export.kind or usual
+
+
+def offer_file(node: NodeConfig, module: str) -> OfferFile:
+    """Where name, port and secret of the module's iSCSI disk stand while it is offered."""
+    return OfferFile(node.run_dir / "targets" / f"{module}.json")
+
+
 def build_attacher(node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig) -> Attacher:
-    """What mounts the module's folder on this host."""
+    """What mounts the module's folder on this host.
+
+    Raises AttachError where this platform cannot do what is configured.
+    """
+    if module.export.attach is AttachKind.NONE:
+        offered = offer_file(node, module.name)
+        return NoAttacher(module.name, lambda: offered.read() is not None, offered.remove)
+    if export_kind(module) is ExportKind.ISCSI and sys.platform != "win32":
+        raise AttachError(
+            f"The iSCSI disk of module {module.name} cannot be mounted on a Linux host by this version.",
+            "Write 'export: {kind: fuse}', or 'attach: none' if the application logs in to it itself.",
+        )
+    if sys.platform == "win32":
+        raise AttachError(
+            f"The disk of module {module.name} cannot be mounted on a Windows host by this version.",
+            "Write 'export: {kind: iscsi, attach: none}': the application logs in to it itself.",
+        )
+    from twinhull.attach.linux import LinuxAttacher
+
     file = export_directory(node, module.name) / export_name(cluster, node, module.name)
     kind = "xfs" if module.file_system == "xfs" else "ext4"
     return LinuxAttacher(module.name, Path(module.folder), lambda: file, kind)  # type: ignore[arg-type]
@@ -122,6 +167,9 @@ def build_resource(
             process=scripts.process,
             start_timeout_s=scripts.start_timeout_s,
             stop_timeout_s=scripts.stop_timeout_s,
+            environment={"TWINHULL_TARGET": str(offer_file(node, module.name).path)}
+            if export_kind(module) is ExportKind.ISCSI
+            else {},
         ),
         runtime_directory=runs,
         log=log,
@@ -156,6 +204,40 @@ def build_moves(
     )
 
 
+def build_export(
+    node: NodeConfig, cluster: ClusterConfig, module: ModuleConfig, volume: Volume, log: logs.Log
+) -> MakeExport:
+    """What makes the volume a disk of this host, at each attach anew."""
+    name = module.name
+    if export_kind(module) is ExportKind.FUSE:
+        if sys.platform == "win32":
+            raise AttachError(f"Module {name}: Windows has no FUSE.", "Write 'export: {kind: iscsi}'.")
+        from twinhull.exports.fuse import FuseExport
+
+        return lambda _loop, _serve: FuseExport(
+            export_directory(node, name), volume.size_bytes, export_name(cluster, node, name)
+        )
+    return Exporter(
+        cluster=cluster.cluster,
+        module=name,
+        file=offer_file(node, name),
+        port=cluster.export_port(name),
+        size_bytes=volume.size_bytes,
+        volume_id=lambda: volume.record.volume_id,
+        next_data=volume.next_data,
+        log=log,
+        own_descriptor=sys.platform == "linux",
+    ).make
+
+
+def _abort_stale(node: NodeConfig, module: ModuleConfig) -> list[str]:
+    if sys.platform == "win32" or export_kind(module) is not ExportKind.FUSE:
+        return []
+    from twinhull.exports.fuse import abort_stale
+
+    return abort_stale(export_directory(node, module.name))
+
+
 def clean_up_module(node: NodeConfig, cluster: ClusterConfig, name: str) -> list[str]:
     """Make sure that nothing of the module runs on this node: resource off, export aborted, device and mount freed.
 
@@ -168,7 +250,7 @@ def clean_up_module(node: NodeConfig, cluster: ClusterConfig, name: str) -> list
     log = logging.getLogger(__name__)
     attacher = build_attacher(node, cluster, module)
     resource = build_resource(node, module, attacher, lambda line: log.info("%s: %s", name, line))
-    found = abort_stale(export_directory(node, name))
+    found = _abort_stale(node, module)
     resource.force_off()
     return found + attacher.clean_up()
 
@@ -293,15 +375,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             tls.reload(context, node.pki_dir)
 
     audit = logs.AuditLog(node.log_dir, node.node)
-    keeper = Keeper(
-        rescue_directory(node, name),
-        lambda: {
-            "module": name,
-            "node": node.node,
-            "why": "overwritten by a repair of twinhull verify",
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        },
-    )
+    rescue = open_rescue_store(node, cluster, name)
 
     def space() -> Mapping[str, Any]:
         seen = volume.space()
@@ -320,9 +394,7 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         space=space,
         stream=stream,
         host=HostParts(
-            make_export=lambda: FuseExport(
-                export_directory(node, name), volume.size_bytes, export_name(cluster, node, name)
-            ),
+            make_export=build_export(node, cluster, module, volume, log),
             attacher=attacher,
             resource=resource,
             moves=build_moves(
@@ -335,7 +407,8 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
         renew=renew,
         log=log,
         audit=lambda sentence: audit.write("operator", sentence, name),
-        keeper=keeper,
+        keeper=Keeper(rescue),
+        rescue=rescue,
         verify=VerifyParts(
             node.data_dir / "verify" / f"{name}.json",
             lambda ranges: name_files(Path(module.folder), ranges, run=run_command, launcher=LAUNCHER),

@@ -22,7 +22,7 @@ from twinhull.core.mirror import MirrorProtocolError
 from twinhull.core.pulse import HeartbeatOut
 from twinhull.errors import ProtocolError, TransportError
 from twinhull.transport.frames import Keepalive
-from twinhull.transport.listener import Listener, Refusals
+from twinhull.transport.listener import LOOK_S, Listener, Refusals
 from twinhull.transport.protocol import (
     Closed,
     FrameReceived,
@@ -152,7 +152,8 @@ class PeerStream:
         """End everything."""
         self._running = False
         for listener in self._listeners:
-            self._loop.unwatch(listener.fileno())
+            if listener.nests:
+                self._loop.unwatch(listener.fileno())
             listener.close()
         for connection in [*self._half_open, *([self._live] if self._live else [])]:
             self._drop(connection, "the worker ends")
@@ -213,7 +214,15 @@ class PeerStream:
             clock=self._clock,
         )
         self._listeners.append(listener)
-        self._loop.watch(listener.fileno(), lambda: self._accept(listener, path))
+        if listener.nests:
+            self._loop.watch(listener.fileno(), lambda: self._accept(listener, path))
+        else:
+            self._keep_looking(listener, path)
+
+    def _keep_looking(self, listener: Listener, path: Path) -> None:
+        if self._running:
+            self._accept(listener, path)
+            self._loop.call_later(LOOK_S, lambda: self._keep_looking(listener, path))
 
     def _accept(self, listener: Listener, path: Path) -> None:
         for stream in listener.accept():

@@ -226,12 +226,14 @@ class Verification:
         file = self._parts.file
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             json.dump(result, opened)
             opened.flush()
             os.fsync(opened.fileno())
         part.replace(file)
+        if sys.platform == "win32":
+            return
         directory = os.open(file.parent, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):

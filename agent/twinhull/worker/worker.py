@@ -28,6 +28,7 @@ from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
 from twinhull.core.verify import PERSON_ENDED
 from twinhull.errors import TwinhullError, WitnessError
+from twinhull.storage.rescue import Store
 
 from .commands import Commands
 from .disk import Disk, Keeper, Volume
@@ -36,6 +37,7 @@ from .lanes import Outcome
 from .link import AgentLink
 from .loop import Loop
 from .peer import PeerStream, StreamSettings
+from .rescue import Rescues, Source
 from .verify import Verification, VerifyParts
 
 Log = logging.LoggerAdapter[logging.Logger]
@@ -47,6 +49,7 @@ LEVELS = {
 }
 VIEW_INTERVAL_S = 0.5
 SPACE_INTERVAL_S = 10.0
+ROOM_INTERVAL_S = 60.0
 MAX_COUNTER = (1 << 64) - 1
 MAX_STATE_CHARS = 20
 VERIFY_VERSION = 2
@@ -109,6 +112,7 @@ class Parts:
     log: Log
     audit: Callable[[str], None]
     keeper: Keeper
+    rescue: Store
     verify: VerifyParts
     memory: Memory | None = None
 
@@ -140,6 +144,16 @@ class Worker:
         self._last_view: dict[str, Any] = {}
         self.loop = Loop(self._pump, stall_s=max(0.05, parts.settings.timeout_s / 20), clock=clock)
         self._disk = Disk(self.loop, parts.volume, parts.mirror, clock, parts.keeper)
+        self._rescues = Rescues(
+            self.loop,
+            self._disk.keep_lane,
+            parts.rescue,
+            cast(Source, parts.volume),
+            parts.mirror,
+            self.event,
+            parts.log,
+            clock,
+        )
         self._turned_s, self._ticked_s = clock(), clock()
         self._host = Host(
             self.loop,
@@ -185,6 +199,8 @@ class Worker:
         # After the events of the turn: who wakes from a sleep must not show what it was before.
         self._every(VIEW_INTERVAL_S, lambda: self.loop.post(self._show))
         self._every(SPACE_INTERVAL_S, self._look_at_space)
+        self._rescues.look_at_room()
+        self._every(ROOM_INTERVAL_S, self._rescues.look)
         self._stream.start()
         try:
             self.loop.run()
@@ -289,6 +305,8 @@ class Worker:
             self._host.reply(effect.tag, effect.error, effect.data)
         elif isinstance(effect, effects.Tell):
             self.event(cast(events.Event, effect.event))
+        elif isinstance(effect, effects.RescueOld):
+            self._rescues.keep(effect)
         elif isinstance(effect, effects.VerifyEnded):
             self._verification.ended(effect)
         elif not isinstance(effect, effects.SendFrame):
@@ -357,7 +375,7 @@ class Worker:
     def _action_table(self) -> Mapping[type, Callable[[Any], None]]:
         mirror, host, stream = self._mirror, self._host, self._stream
         return {
-            actions.OpenAlone: lambda _: mirror.open_alone(self._clock()),
+            actions.OpenAlone: self._open_alone,
             actions.HoldIO: lambda _: mirror.hold(),
             actions.CloseIO: lambda _: mirror.close_io(),
             actions.FailUp: lambda _: mirror.fail_up(),
@@ -366,6 +384,8 @@ class Worker:
             actions.StartCopy: lambda _: mirror.start_copy(self._clock()),
             actions.EndCopyFlush: lambda a: mirror.end_copy_flush(a.epoch),
             actions.FinishCopy: lambda _: mirror.finish_copy(),
+            actions.EndRescue: lambda _: self._rescues.finish(),
+            actions.GiveUpRescue: lambda a: self._rescues.give_up(a.reason),
             actions.EndSession: self._end_session,
             actions.Quiesce: lambda _: mirror.quiesce(),
             actions.SetLease: lambda a: mirror.set_lease(a.until_s, self._clock()),
@@ -391,11 +411,17 @@ class Worker:
 
     def _begin_session(self, action: actions.BeginSession) -> None:
         early = self._stream.set_session(action.connection, action.session, action.generation)
+        keeps = False
+        if action.primary:
+            self._rescues.leave()
+        else:
+            keeps = self._rescues.begin(action.rescue)
         self._mirror.begin_session(
             primary=action.primary,
             resend=action.resend,
             everything=action.everything,
             serve=action.serve,
+            rescue=keeps,
             now_s=self._clock(),
         )
         try:
@@ -403,6 +429,10 @@ class Worker:
                 self.frame(frame)
         except MirrorProtocolError as error:
             self._stream.close_connection(action.connection, str(error))
+
+    def _open_alone(self, _: actions.OpenAlone) -> None:
+        self._rescues.leave()
+        self._mirror.open_alone(self._clock())
 
     def _end_session(self, _: actions.EndSession) -> None:
         self._stream.clear_session()
@@ -526,6 +556,10 @@ class Worker:
             self.event(events.CheckersSuspended(suspended))
             self._answer(number, True, f"The checkers are {'suspended' if suspended else 'at work again'}.")
             return
+        if command == "rescue-forget":
+            self._rescues.forget()
+            self._answer(number, True, "The rescue is not followed any more.")
+            return
         if command in ("verify", "verify-end"):
             begins = command == "verify"
             reason = str(arguments.get("reason") or PERSON_ENDED)
@@ -587,6 +621,7 @@ class Worker:
         def seen(outcome: Any) -> None:
             if outcome.error is None:
                 self._space_seen = outcome.value()
+                self._host.tell_space(self._space_seen)
 
         self._space_lane.submit(self._space, seen)
 

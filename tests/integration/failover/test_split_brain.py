@@ -17,7 +17,7 @@ ROLES = ("primary", "secondary")
 
 @pytest.fixture(scope="module")
 def cluster_words() -> dict[str, Any]:
-    return {"witness": {"kind": "none"}}
+    return {"witness": {"kind": "none"}, "keep": "ask"}
 
 
 @pytest.mark.parametrize("role", ROLES)

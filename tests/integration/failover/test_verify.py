@@ -15,7 +15,8 @@ from tests.lab.waiting import wait_until
 
 from twinhull.attach.filemap import extents
 from twinhull.core.marks import BLOCK_BYTES
-from twinhull.storage.kept import read_kept
+from twinhull.storage.linux import LinuxDirectory
+from twinhull.storage.rescue import Store
 
 from .pair import FOLDER, MODULE, PATIENCE_S, Pair
 from .watching import WORKER
@@ -80,8 +81,14 @@ def ranges(answer: dict[str, Any]) -> dict[int, list[str] | None]:
 
 def kept_on(node: Node) -> dict[int, bytes]:
     """What a node kept of what was overwritten."""
-    stores = sorted(node.path(RESCUE).glob("verify-*"))
-    return {block.offset_bytes: block.data for store in stores for block in read_kept(store)}
+    store = Store(LinuxDirectory(node.path(RESCUE)), MODULE, node.name, 0)
+    found: dict[int, bytes] = {}
+    for number in store.numbers():
+        rescue = store.open(number)
+        found |= {entry.first * BLOCK_BYTES: rescue.content(entry) or b"" for entry in rescue.entries()}
+        rescue.close()
+    store.close()
+    return found
 
 
 @contextlib.contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .pair import CLUSTER, REPOSITORY, Pair, gather, try_networks
-
-sys.path.insert(0, str(REPOSITORY / "collections"))
-
-from ansible_collections.twinhull.ha.plugins.filter.preflight import (  # type: ignore[import-untyped]
+from ansible_collections.twinhull.ha.plugins.filter.preflight import (
     preflight_judge,
     preflight_plan,
 )
+
+from .pair import CLUSTER, Pair, gather, try_networks
 
 pytestmark = pytest.mark.lab
 

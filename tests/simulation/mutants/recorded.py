@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 SEEDS: dict[str, int] = {
+    "rescue block written after the overwrite": 0,
+    "rescue not synced": 0,
     "ack before the peer has it": 0,
     "ack before the own disk has it": 58,
     "ack on receipt": 0,

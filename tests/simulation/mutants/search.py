@@ -10,10 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..life import Life, live
-from . import data_path, decisions, marks, shell
+from . import data_path, decisions, marks, rescue, shell
 from .kit import Mutant
 
-ALL: tuple[Mutant, ...] = (*data_path.MUTANTS, *marks.MUTANTS, *decisions.MUTANTS, *shell.MUTANTS)
+ALL: tuple[Mutant, ...] = (
+    *data_path.MUTANTS,
+    *marks.MUTANTS,
+    *decisions.MUTANTS,
+    *rescue.MUTANTS,
+    *shell.MUTANTS,
+)
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from tests.unit.agent.agent_scene import view
 
+from twinhull.agent.process import WorkerProcess
 from twinhull.agent.status import module_status
-from twinhull.agent.supervisor import Launch, Supervisor, WorkerProcess
+from twinhull.agent.supervisor import Launch, Supervisor
 from twinhull.agent.view import UNTOLD
 from twinhull.core.status import ModuleView
 from twinhull.errors import AgentDownError, TwinhullError

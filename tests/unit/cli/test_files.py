@@ -35,7 +35,7 @@ def test_config_check_asks_no_agent_and_tells_the_warnings(console: Console, clu
 
 
 def test_config_check_tells_every_problem(console: Console, tmp_path: Path) -> None:
-    path = changed(tmp_path, "keep: ask", "kep: ask")
+    path = changed(tmp_path, "keep: longest-running", "kep: longest-running")
     assert console.run("config", "check", str(path)) == 3
     assert console.err == f"twinhull: {path}:15: unknown key 'kep': did you mean 'keep'?\n"
     assert console.run("config", "check", str(path), "--json") == 3

@@ -15,13 +15,16 @@ from twinhull.config import (
     NodeConfig,
     ScriptsConfig,
     Window,
+    derive,
     load_cluster,
     load_node,
     parse_cluster,
     parse_node,
 )
+from twinhull.config.model import RescueConfig
 from twinhull.core.record import WitnessKind
-from twinhull.core.settings import Boot, Return, StopMode
+from twinhull.core.rescue import WhenFull
+from twinhull.core.settings import Boot, Keep, Return, StopMode
 from twinhull.errors import ConfigError, UsageError
 
 EXAMPLE = Path(__file__).parents[3] / "inventories" / "example"
@@ -112,16 +115,6 @@ def test_a_short_configuration_gets_the_defaults() -> None:
         ("cluster: site-042", "cluster:", "1: 'cluster' has no value"),
         ("cluster: site-042\n", "", "1: the key 'cluster' is missing"),
         ("keep: ask", "kep: ask", "10: unknown key 'kep': did you mean 'keep'?"),
-        (
-            "keep: ask",
-            "keep: longest-running",
-            "10: 'keep' is 'longest-running', but automatic policies come with the rescue store: write 'ask'",
-        ),
-        (
-            "keep: ask",
-            "keep: preferred-node",
-            "10: 'keep' is 'preferred-node', but automatic policies come with the rescue store: write 'ask'",
-        ),
         (
             "keep: ask",
             "keep: asks",
@@ -355,6 +348,14 @@ def test_a_short_configuration_gets_the_defaults() -> None:
             "21: this is not valid YAML: anchors and aliases are not supported: write the value out",
         ),
         (
+            "keep: ask", "rescue: {share: 95 %}",
+            "10: 'rescue.share' is wrong: '95 %' is no share of the disk from 1 % to 90 %",
+        ),
+        (
+            "keep: ask", "rescue: {resync_full: no}",
+            "10: 'rescue.resync_full' is wrong: 'no' is not one of them: use ask, give-up",
+        ),
+        (
             "keep: ask",
             "keep: !!python/name:os.system x",
             "10: the tag 'tag:yaml.org,2002:python/name:os.system' is not supported: write a plain value",
@@ -521,3 +522,13 @@ def test_asking_for_a_module_or_node_that_is_not_there_names_the_ones_that_are()
         config.module("VM2")
     with pytest.raises(UsageError, match=r"no node 'z'.*Nodes are: a, b\."):
         config.peer_of("z")
+
+
+def test_split_brain_heals_by_itself_unless_the_file_says_otherwise_and_the_rescue_has_bounds() -> None:
+    usual = parse_cluster(changed("keep: ask", ""))
+    assert usual.keep is Keep.LONGEST_RUNNING
+    assert usual.rescue == RescueConfig(20, 30 * 86_400.0, WhenFull.ASK, WhenFull.GIVE_UP)
+    said = "rescue: {share: 35 %, expire_after: 48 h, split_brain_full: give-up, resync_full: ask}"
+    own = parse_cluster(changed("keep: ask", said))
+    assert own.rescue == RescueConfig(35, 48 * 3600.0, WhenFull.GIVE_UP, WhenFull.ASK)
+    assert parse_cluster(derive.to_yaml(own)) == own

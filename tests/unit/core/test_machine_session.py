@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from twinhull.core import actions, events, messages
 from twinhull.core.identity import Generation
 from twinhull.core.record import Record, Role, WitnessKind
-from twinhull.core.settings import Keep
 
 from .machine_bench import (
     FIRST,
@@ -252,17 +247,6 @@ def test_other_volume_is_refused_with_what_to_do() -> None:
     bench.connect(hello(volume=identity(44)))
     assert any("hold different volumes" in sentence for sentence in bench.said())
     assert bench.view().waiting_for.startswith("a person: ")
-
-
-@pytest.mark.parametrize(
-    ("record", "settings"),
-    [
-        (whole(), {"keep": Keep.LONGEST_RUNNING}),
-    ],
-)
-def test_what_needs_a_rescue_store_is_refused(record: Record, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="keep"):
-        Bench(record, **settings)
 
 
 def test_the_larger_time_out_rules() -> None:

@@ -95,14 +95,14 @@ DIFFERS = report(differing_bytes=3 * BLOCK_BYTES, differences=RANGES)
             Order(source="a"),
             "",
             "VM1: 1 GiB of a and b were compared; 96 KiB in 2 places differ, 96 KiB of it were made equal with the "
-            "content of a. What was overwritten is kept on b in rescue/VM1 of its data directory.",
+            "content of a. What was overwritten is kept on b: twinhull --node b rescue list VM1.",
         ),
         (
             DIFFERS._replace(repaired_bytes=BLOCK_BYTES, not_kept="The disk is full."),
             Order(source="b"),
             "",
             "VM1: 1 GiB of a and b were compared; 96 KiB in 2 places differ, 32 KiB of it were made equal with the "
-            "content of b. What was overwritten is kept on a in rescue/VM1 of its data directory. The rest was not "
+            "content of b. What was overwritten is kept on a: twinhull --node a rescue list VM1. The rest was not "
             "repaired, because its old content cannot be kept: The disk is full.",
         ),
         (

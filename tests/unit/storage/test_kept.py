@@ -1,17 +1,17 @@
-"""What a repair overwrites is durable before, can be read back, and never fills the disk."""
+"""What a repair overwrites is durable before, and can be read back."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import pytest
+from tests.fakes.disk import FakeDisk
 
-from twinhull.errors import DiskError, StorageError
-from twinhull.storage.kept import BLOCKS_FILE, IDLE_S, Keeper, KeptBlock, read_kept
+from twinhull.core.marks import BLOCK_BYTES
+from twinhull.errors import DiskError
+from twinhull.storage.kept import IDLE_S, Keeper
+from twinhull.storage.rescue import Store
+from twinhull.storage.rescue_format import Kind, Stage
 
-NOW_S = 1_790_000_000.0
+VOLUME_BYTES = 64 * BLOCK_BYTES
 
 
 class Clock:
@@ -24,75 +24,43 @@ class Clock:
         return self.now_s
 
 
-def keeper(directory: Path, clock: Clock | None = None, **settings: int) -> Keeper:
-    return Keeper(
-        directory / "rescue" / "VM1",
-        lambda: {"module": "VM1"},
-        now=lambda: NOW_S,
-        clock=clock or Clock(),
-        **settings,
-    )
+def store(disk: FakeDisk) -> Store:
+    return Store(disk.directory("rescue"), "VM1", "a", VOLUME_BYTES)
 
 
-def stores(directory: Path) -> list[Path]:
-    return sorted((directory / "rescue" / "VM1").glob("verify-*"))
-
-
-def test_blocks_are_read_back_in_their_order(tmp_path: Path) -> None:
-    kept = keeper(tmp_path)
-    blocks = [KeptBlock(1 << 40, b"one" * 100), KeptBlock(0, bytes(32768)), KeptBlock(0, b"again")]
-    for block in blocks:
-        kept.keep(*block)
+def test_blocks_are_read_back() -> None:
+    disk = FakeDisk()
+    kept = Keeper(store(disk))
+    kept.keep(3 * BLOCK_BYTES, b"x" * 2 * BLOCK_BYTES)
     kept.close()
-    (store,) = stores(tmp_path)
-    assert store == kept.path
-    assert list(read_kept(store)) == blocks
-    assert json.loads((store / "about.json").read_text()) == {"format": 1, "module": "VM1"}
-    assert {file.stat().st_mode & 0o777 for file in store.iterdir()} == {0o600}
+    rescue = store(disk).open(1)
+    assert (rescue.about.kind, rescue.about.stage) == (Kind.VERIFY, Stage.BLOCKS)
+    assert [(entry.first, rescue.content(entry)) for entry in rescue.entries()] == [
+        (3, b"x" * 2 * BLOCK_BYTES)
+    ]
 
 
-def test_a_block_is_synced_before_it_counts_as_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.fstat(file).st_size))
-    kept = keeper(tmp_path)
-    kept.keep(0, b"x" * 512)
-    assert synced == [64 + 512]
+def test_a_block_survives_a_power_loss_once_it_counts_as_kept() -> None:
+    disk = FakeDisk()
+    Keeper(store(disk)).keep(0, b"y" * BLOCK_BYTES)
+    disk.power_loss(keep=lambda _order: False)
+    entry = store(disk).open(1).entry_of(0)
+    assert entry is not None
 
 
-def test_a_torn_last_record_is_left_out(tmp_path: Path) -> None:
-    kept = keeper(tmp_path)
-    kept.keep(0, b"first" * 50)
-    kept.keep(512, b"second" * 50)
-    (store,) = stores(tmp_path)
-    file = store / BLOCKS_FILE
-    whole = file.read_bytes()
-    for cut in (len(whole) - 1, len(whole) - 310, 64 + 250 + 3):
-        file.write_bytes(whole[:cut])
-        assert [block.offset_bytes for block in read_kept(store)] == [0]
-    file.write_bytes(b"something else" * 10)
-    with pytest.raises(StorageError, match="something else than kept"):
-        list(read_kept(store))
-
-
-def test_a_pause_ends_a_store(tmp_path: Path) -> None:
-    clock = Clock()
-    kept = keeper(tmp_path, clock)
-    kept.keep(0, b"x")
+def test_a_pause_begins_another_rescue() -> None:
+    disk, clock = FakeDisk(), Clock()
+    kept = Keeper(store(disk), clock=clock)
+    kept.keep(0, b"1" * BLOCK_BYTES)
     clock.now_s = IDLE_S + 1
-    kept.keep(1, b"y")
-    assert [[block.offset_bytes for block in read_kept(store)] for store in stores(tmp_path)] == [[0], [1]]
+    kept.keep(0, b"2" * BLOCK_BYTES)
+    assert store(disk).numbers() == [1, 2]
 
 
-def test_all_repairs_of_a_module_share_one_bound(tmp_path: Path) -> None:
-    keeper(tmp_path, limit_bytes=2000).keep(0, b"x" * 1000)
-    kept = keeper(tmp_path, limit_bytes=2000)
-    kept.keep(0, b"x" * 500)
-    with pytest.raises(StorageError, match="the most that is kept"):
-        kept.keep(0, b"x" * 1000)
-    assert sum(len(list(read_kept(store))) for store in stores(tmp_path)) == 2
-
-
-def test_a_disk_that_does_not_take_it_is_said(tmp_path: Path) -> None:
-    (tmp_path / "rescue").write_text("a file where the directory should be")
-    with pytest.raises(DiskError, match="cannot be kept in"):
-        keeper(tmp_path).keep(0, b"x")
+def test_a_full_disk_is_told() -> None:
+    disk = FakeDisk()
+    kept = Keeper(store(disk))
+    kept.keep(0, b"1" * BLOCK_BYTES)
+    disk.fail_next("write")
+    with pytest.raises(DiskError):
+        kept.keep(BLOCK_BYTES, b"2" * BLOCK_BYTES)

@@ -31,12 +31,12 @@ class Scene:
         self.told: list[events.Event] = []
         self._changed = threading.Condition()
         self.loop = Loop(lambda: None, stall_s=5.0)
-        self.attacher, self.resource = FakeAttacher(), FakeResource()
+        self.attacher, self.resource = FakeAttacher(), self._resource()
         self.exports: list[FakeExport] = []
         self.export_fails = False
         self.requests: list[tuple[int, int]] = []
         self.failure: Exception | None = None
-        parts = HostParts(self._export, self.attacher, self.resource)
+        parts = HostParts(lambda _loop, _serve: self._export(), self.attacher, self.resource)
         self.awake = True
         self.host = Host(
             self.loop,
@@ -48,6 +48,9 @@ class Scene:
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def _resource(self) -> FakeResource:
+        return FakeResource()
 
     def _export(self) -> FakeExport:
         if self.export_fails:

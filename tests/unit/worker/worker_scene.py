@@ -24,6 +24,7 @@ from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.core.settings import ModuleSettings
 from twinhull.storage.kept import Keeper
+from twinhull.storage.rescue import Store
 from twinhull.storage.volume import METADATA_FILE, Volume
 from twinhull.worker.host import HostParts
 from twinhull.worker.link import LineBuffer
@@ -154,6 +155,7 @@ class Scene:
         self.renewed: list[str] = []
         self.renewal_fails: Exception | None = None
         self.link_path = directory / "VM1.sock"
+        self.rescue = Store(disk.directory("rescue"), "VM1", "a", MIB)
         self.failure: Exception | None = None
         self.worker = Worker(self._parts(cluster, moves))
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -201,14 +203,15 @@ class Scene:
             volume=volume,
             space=lambda: {"allocated_bytes": 1, "space_warnings": ["85 % full"]},
             stream=stream,
-            host=HostParts(self._make_export, self.attacher, self.resource, moves),
+            host=HostParts(lambda _loop, _serve: self._make_export(), self.attacher, self.resource, moves),
             make_checkers=self._make_checkers,
             witness=self.witness,
             link_path=self.link_path,
             renew=self._renew,
             log=LOG,
             audit=self.audited.append,
-            keeper=Keeper(directory_of_files / "rescue", dict),
+            keeper=Keeper(self.rescue),
+            rescue=self.rescue,
             verify=VerifyParts(directory_of_files / "verify" / "VM1.json", lambda ranges: ([], "")),
         )
 

@@ -1,6 +1,5 @@
 """What the inventory lets through is what the agent takes: the same words, the same limits."""
 
-# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -57,6 +56,11 @@ VARIANTS = [
     ("site", "ports: {heartbeat: 7410}"),
     ("site", "keep: ask"),
     ("site", "keep: longest-running"),
+    ("site", "keep: newest"),
+    ("site", "rescue: {share: 35 %, expire_after: 48 h, resync_full: ask}"),
+    ("site", "rescue: {share: 0 %}"),
+    ("site", "rescue: {expire_after: 1 min}"),
+    ("site", "rescue: {split_brain_full: never}"),
     ("size", "500 GB"),
     ("size", "1.5 TiB"),
     ("size", "64"),

@@ -1,6 +1,5 @@
 """docs/variables.md says what the roles, the plugin and the playbooks say, and names every variable that can be set."""
 
-# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 import importlib.util

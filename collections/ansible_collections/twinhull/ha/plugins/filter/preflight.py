@@ -51,7 +51,11 @@ def preflight_judge(
     limits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report over a site."""
-    findings = judge(site, _need_mapping(cluster), facts, network or {}, read_limits(limits or {}))
+    try:
+        read = read_limits(limits or {})
+    except ValueError as error:
+        raise AnsibleFilterError(f"{site}: {error}. Nothing was changed.") from error
+    findings = judge(site, _need_mapping(cluster), facts, network or {}, read)
     report: dict[str, Any] = as_report(site, findings)
     return report
 

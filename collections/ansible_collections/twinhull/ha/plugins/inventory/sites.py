@@ -64,9 +64,16 @@ options:
         description: C(kind) V(none) or V(ping), with C(addresses) and C(timeout).
         type: dict
       keep:
-        description: Who wins a split brain.
+        description:
+          - Who wins a split brain, V(longest-running) unless it is said. The losing side's changes go to its rescue.
+          - With V(ask) both sides stay as they are until a person decides.
         type: str
-        choices: [ask]
+        choices: [longest-running, preferred-node, ask]
+      rescue:
+        description:
+          - What is kept of what a copy overwrites. C(share) of the disk, C(expire_after), and what happens when there
+            is no room, C(split_brain_full) and C(resync_full), V(ask) or V(give-up).
+        type: dict
       tags:
         description: Words of your own, each one value. They become groups.
         type: dict

@@ -28,11 +28,23 @@ def read_hosts(site: Site, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """Limits from the role's variables; what is not given is as by default."""
-    known = {field.name for field in fields(Limits)}
-    values = {key: value for key, value in given.items() if key in known and value is not None}
-    if "accept" in values:
-        values["accept"] = tuple(str(code) for code in values["accept"])
+    """Limits from the role's variables; what is not given is as by default.
+
+    Numbers may come as text: templates of ansible-core before 2.19 make text of them.
+
+    Raises:
+        ValueError: one is no number; names it.
+    """
+    kinds = {field.name: type(field.default) for field in fields(Limits)}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key == "accept" and value is not None:
+            values[key] = tuple(str(code) for code in value)
+        elif key in kinds and value is not None:
+            try:
+                values[key] = kinds[key](value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"preflight_{key} is no number: {value!r}") from error
     return Limits(**values)
 
 

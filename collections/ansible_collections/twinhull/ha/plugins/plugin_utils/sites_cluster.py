@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from collections.abc import Mapping as Map
 from typing import Any
@@ -122,15 +123,39 @@ def _read_third_party(text: str, own: Map[str, str]) -> str:
 
 def read_keep(root: Section) -> str:
     """Who wins a split brain."""
-
-    def read(text: str) -> str:
-        if text in ("longest-running", "preferred-node"):
-            raise ValueError(f"'{text}' comes with the rescue store: write 'ask'")
-        word: str = one_of(("ask",))(text)
-        return word
-
-    keep: str = root.value("keep", read, "ask")
+    keep: str = root.value("keep", one_of(("longest-running", "preferred-node", "ask")), "longest-running")
     return keep
+
+
+def read_rescue(root: Section) -> dict[str, Any]:
+    """How much is kept of what a copy overwrites; only what was said."""
+    full = one_of(("ask", "give-up"))
+    section = root.section("rescue", ("share", "expire_after", "split_brain_full", "resync_full"))
+    return section.values(
+        {
+            "share": _read_share,
+            "expire_after": _read_expiry,
+            "split_brain_full": full,
+            "resync_full": full,
+        }
+    )
+
+
+def _read_share(text: str) -> str:
+    digits = text.removesuffix("%").strip()
+    if not digits.isascii() or not digits.isdigit() or not 1 <= int(digits) <= 90:
+        raise ValueError(f"'{text}' is no share of the disk from 1 % to 90 %")
+    return f"{int(digits)} %"
+
+
+def _read_expiry(text: str) -> str:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|min|h)?", text.strip(), re.ASCII)
+    if match is None:
+        raise ValueError(f"'{text}' is no duration: write seconds, or a unit, such as '720 h'")
+    seconds = float(match[1]) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[match[2] or "s"]
+    if not 3600 <= seconds <= 3650 * 86_400:
+        raise ValueError(f"{seconds:g} s is outside 3600 s to {3650 * 86_400} s")
+    return text.strip()
 
 
 def check_modules(section: Section, modules: Map[str, Map[str, Any]], platform: str) -> None:

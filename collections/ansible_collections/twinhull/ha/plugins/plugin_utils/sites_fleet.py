@@ -16,6 +16,7 @@ from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_cluster import (
     read_keep,
     read_networks,
     read_ports,
+    read_rescue,
     read_tags,
     read_witness,
 )
@@ -55,7 +56,7 @@ NO_RING = "default"
 OPTION_KEYS = ("strict", "compose", "groups", "keyed_groups", "use_extra_vars", "leading_separator")
 ROOT_KEYS = ("plugin", "rings", "defaults", "sites", *OPTION_KEYS)
 _SHARED_KEYS = (
-    "platform", "networks", "ports", "witness", "keep", "tags", "control_addresses", "isolated_networks", "vars",
+    "platform", "networks", "ports", "witness", "keep", "rescue", "tags", "control_addresses", "isolated_networks", "vars",
 )  # fmt: skip
 DEFAULTS_KEYS = (*_SHARED_KEYS, "module")
 SITE_KEYS = (*_SHARED_KEYS, "nodes", "modules")
@@ -173,6 +174,7 @@ def _check_defaults(defaults: Section, rings: tuple[str, ...]) -> None:
     read_ports(defaults)
     read_witness(defaults, {})
     read_keep(defaults)
+    read_rescue(defaults)
     tags = read_tags(defaults)
     if "ring" in tags:
         check_ring(defaults, tags, rings, defaults.section("tags", None).line_of("ring"))
@@ -363,6 +365,7 @@ def _read_cluster(
         "ports": read_ports(site),
         "witness": read_witness(site, own),
         "keep": read_keep(site),
+        **({"rescue": rescue} if (rescue := read_rescue(site)) else {}),
         "modules": modules,
     }
 

@@ -27,7 +27,7 @@ MAX_MODULES = 32
 DAY_S = 24 * 3600.0
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
-    "boot", "return", "timings", "resource", "checkers", "verify",
+    "boot", "return", "timings", "resource", "checkers", "verify", "export",
 )  # fmt: skip
 _HOMES = {
     "timeout": "it is a key of 'timings'",
@@ -38,6 +38,7 @@ _HOMES = {
     "stop": "it is a key of 'resource'",
     "forced_stop": "it is a key of 'resource'",
     "keep": "it is a key of the site",
+    "rescue": "it is a key of the site",
     "witness": "it is a key of the site",
 }
 DEFAULT_HOMES = {
@@ -46,6 +47,7 @@ DEFAULT_HOMES = {
     **_HOMES,
 }
 FILE_SYSTEMS = {"linux": ("ext4", "xfs"), "windows": ("ntfs",)}
+EXPORT_KINDS = {"linux": ("fuse", "iscsi"), "windows": ("iscsi",)}
 VM_KIND = {"linux": "libvirt", "windows": "hyperv"}
 _VM_KEYS = ("kind", "domain", "stop", "forced_stop")
 _SCRIPT_KEYS = ("kind", "start", "stop", "check", "start_timeout", "stop_timeout", "process")
@@ -88,6 +90,7 @@ def read_module(
     module["resource"] = _read_resource(section, platform, required=not partial)
     module["checkers"] = _read_checkers(section, platform, module["resource"].get("kind"))
     module["verify"] = _read_verify(section)
+    module["export"] = _read_export(section, platform, module["resource"].get("kind"))
     return {key: value for key, value in module.items() if value not in ({}, [], None)}
 
 
@@ -118,6 +121,18 @@ def _read_verify(section: Section) -> dict[str, Any]:
     if verify.get("repair") and "window" not in verify:
         section.problem("verify", 'needs to say when: write {window: "Sun 02:00-04:00", repair: true}')
     return verify
+
+
+def _read_export(section: Section, platform: str, resource_kind: str | None) -> dict[str, Any]:
+    export = section.section("export", ("kind", "attach"))
+    read: dict[str, Any] = export.values(
+        {"kind": one_of(EXPORT_KINDS[platform]), "attach": one_of(("folder", "none"))}
+    )
+    if read.get("attach") == "none" and read.get("kind") != "iscsi":
+        export.problem("attach", "is 'none', which needs 'kind: iscsi'")
+    if read.get("attach") == "none" and resource_kind not in (None, "scripts"):
+        export.problem("attach", "is 'none', but a VM needs its folder: write 'folder'")
+    return read
 
 
 def _typed(

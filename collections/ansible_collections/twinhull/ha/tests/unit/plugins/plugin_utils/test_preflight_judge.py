@@ -403,3 +403,13 @@ def test_which_windows_editions_are_supported(
     product: str, build: int, edition: str, supported: bool
 ) -> None:
     assert is_windows_supported(product, build, edition) is supported
+
+
+def test_limits_may_be_told_as_text() -> None:
+    limits = read_limits({"rtt_warning_ms": "2.5", "memory_minimum_bytes": "1024", "agent_version": "0.1.0"})
+    assert (limits.rtt_warning_ms, limits.memory_minimum_bytes, limits.agent_version) == (2.5, 1024, "0.1.0")
+
+
+def test_a_limit_that_is_no_number_is_named() -> None:
+    with pytest.raises(ValueError, match="preflight_memory_minimum_bytes is no number: 'much'"):
+        read_limits({"memory_minimum_bytes": "much"})

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .conftest import CONFIG, Lab, side
+from tests.integration.collection.conftest import CONFIG, Lab, side
 
 OFF = side("STOP", "red")
 BLANK = side("STOP", "red", generation="-", uptodate=False)

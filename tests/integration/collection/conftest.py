@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 PARTS = Path(__file__).parent / "parts"
-COLLECTIONS = Path(__file__).resolve().parents[7]
+COLLECTIONS = Path(__file__).resolve().parents[3] / "collections"
 PLAYBOOK_TIMEOUT_S = 120
 TASK_TIMEOUT_S = 20
 CONFIG = {
@@ -96,7 +96,7 @@ class Lab:
         with self.edited() as state:
             state["calls"] = []
 
-    def task(self, module: str, /, check: bool = False, **options: Any) -> dict[str, Any]:
+    def task(self, module: str, /, check: Any = False, **options: Any) -> dict[str, Any]:
         """One task of our collection."""
         name = f"twinhull.ha.{module}"
         arguments = {"command": self.command, "poll_s": 0.01, "timeout_s": TASK_TIMEOUT_S, **options}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-
-from .conftest import Lab, side
+from tests.integration.collection.conftest import Lab, side
 
 SWAP = {"module": "VM1", "to": "b"}
 

@@ -252,7 +252,7 @@ def main() -> int:
         else:
             told = json.dumps(answer(state, parser().parse_args(words)), indent=2, ensure_ascii=False)
     except RefusedError as error:
-        code, told = error.plain["exit_code"], json.dumps(error.plain)
+        code, told = int(str(error.plain["exit_code"])), json.dumps(error.plain)
     path.write_text(json.dumps(state))
     sys.stderr.write("a remark that is no answer\n")
     sys.stdout.write(f"{told}\n")

@@ -1,0 +1,103 @@
+"""A configuration for Windows hosts: folders on drives, programs by Windows paths, NTFS; and never both platforms."""
+
+from __future__ import annotations
+
+from pathlib import PureWindowsPath
+
+import pytest
+
+from twinhull.config import InvalidConfigError, NodeConfig, Platform, parse_cluster, platform_of, to_yaml
+
+GOOD = r"""cluster: lyon
+nodes: {a: {addresses: {n: 10.0.0.1}}, b: {addresses: {n: 10.0.0.2}}}
+networks: {n: {roles: [heartbeat, control, replication]}}
+modules:
+  M1:
+    number: 1
+    folder: D:\Twinhull\M1
+    size: 1 GiB
+    resource:
+      kind: scripts
+      start: ['C:\Scripts\start.exe', '-x']
+      stop: ['C:\Scripts\stop.exe']
+      check: ['C:\Scripts\check.exe']
+"""
+
+
+def test_a_folder_on_a_drive_makes_it_a_configuration_for_windows() -> None:
+    module = parse_cluster(GOOD).modules["M1"]
+    assert module.folder == PureWindowsPath(r"D:\Twinhull\M1")
+    assert platform_of(module.folder) is Platform.WINDOWS
+    assert module.file_system == "ntfs"
+
+
+def test_it_is_written_as_it_was_read() -> None:
+    config = parse_cluster(GOOD)
+    again = parse_cluster(to_yaml(config))
+    assert (again, again.digest()) == (config, config.digest())
+
+
+def test_slashes_and_a_small_drive_letter_are_the_same_folder() -> None:
+    other = parse_cluster(GOOD.replace(r"D:\Twinhull\M1", "d:/Twinhull/M1/"))
+    assert other.digest() == parse_cluster(GOOD).digest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (r"D:\Twinhull\M1", "D:\\", r"D:\ is a whole drive; use a folder below it, for example D:\Twinhull\NAME"),
+        (r"D:\Twinhull\M1", r"C:\Windows\x", r"C:\Windows\x belongs to the system; use for example D:\Twinhull\NAME"),
+        (r"D:\Twinhull\M1", r"C:\Users", r"C:\Users is used by others; use a folder of its own below it"),
+        (r"D:\Twinhull\M1", r"D:\a\..\b", r"'D:\a\..\b' must be written without '\\', '.' and '..' after the drive"),
+        (r"D:\Twinhull\M1", r"D:\a?", r"'a?' in 'D:\a?' is no name of a file on Windows"),
+        (r"D:\Twinhull\M1", r"D:\nul", r"'nul' in 'D:\nul' is no name of a file on Windows"),
+        (r"D:\Twinhull\M1", r"\\server\share", r"'\\server\share' is no absolute path"),
+        (r"'C:\Scripts\start.exe'", "/bin/true", "names /bin/true, which is no path of Windows as the folder is"),
+        (r"'C:\Scripts\stop.exe'", "stop.exe", "must begin with the program's absolute path, not 'stop.exe'"),
+        ("size: 1 GiB", "size: 1 GiB\n    file_system: ext4", "'ext4' is not one of them"),
+    ],
+)  # fmt: skip
+def test_what_windows_cannot_have_is_told(old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    with pytest.raises(InvalidConfigError) as caught:
+        parse_cluster(GOOD.replace(old, new, 1))
+    assert expected in str(caught.value)
+
+
+def test_folders_that_differ_by_case_alone_are_one_folder() -> None:
+    second = GOOD + GOOD.partition("modules:\n")[2].replace("M1:", "M2:").replace(
+        "number: 1", "number: 2"
+    ).replace(r"D:\Twinhull\M1", r"d:\TWINHULL\m1\below")
+    with pytest.raises(InvalidConfigError, match="overlaps"):
+        parse_cluster(second)
+
+
+def test_modules_of_both_platforms_are_refused() -> None:
+    linux = "  M2: {number: 2, folder: /srv/M2, size: 1 GiB, resource: {kind: libvirt}}\n"
+    with pytest.raises(InvalidConfigError, match="both nodes of a cluster run the same"):
+        parse_cluster(GOOD + linux)
+
+
+def test_a_linux_node_refuses_to_be_of_a_cluster_of_windows_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinhull.config.fit.HERE", Platform.LINUX)
+    with pytest.raises(InvalidConfigError) as caught:
+        parse_cluster(GOOD, node=NodeConfig("a"))
+    assert (
+        r"D:\Twinhull\M1 is a folder of Windows, and node 'a' runs Linux: both nodes of a cluster run the same"
+        in str(caught.value)
+    )
+
+
+def test_a_windows_node_refuses_to_be_of_a_cluster_of_linux_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinhull.config.fit.HERE", Platform.WINDOWS)
+    linux = GOOD.partition("modules:\n")[0] + (
+        "modules: {M2: {number: 2, folder: /srv/M2, size: 1 GiB, resource: {kind: libvirt}}}\n"
+    )
+    with pytest.raises(InvalidConfigError, match="/srv/M2 is a folder of Linux, and node 'a' runs Windows"):
+        parse_cluster(linux, node=NodeConfig("a"))
+
+
+def test_a_vm_of_libvirt_has_no_folder_of_windows() -> None:
+    libvirt = GOOD.partition("    resource:")[0] + "    resource: {kind: libvirt}\n"
+    with pytest.raises(InvalidConfigError, match="is of kind 'libvirt', and the folder is one of Windows"):
+        parse_cluster(libvirt)
