@@ -68,6 +68,7 @@ LANES: dict[str, tuple[Step, ...]] = {
             "tests/integration/transport",
             "tests/integration/exports",
             "tests/integration/resources",
+            "tests/integration/witness",
             "--ignore=tests/integration/exports/iscsi",
         ),
         _pytest("simulation", "tests/simulation", coverage=False),

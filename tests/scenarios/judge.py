@@ -109,16 +109,23 @@ class Judge:
         if self._acks(a) and self._acks(b):
             if not self.cut_ever:
                 raise PromiseBrokenError("both nodes can acknowledge, and the network was never cut")
+            self._never_with_a_memory()
             self.split = True
         first, second = a.record.generation, b.record.generation
         if first is not None and second is not None and first.relation(second) is Relation.DIVERGED:
-            if not self.cut_ever:
+            if not self.cut_ever and not self.overridden:
                 raise PromiseBrokenError("the histories diverged, and the network was never cut")
+            self._never_with_a_memory()
             self.split = True
         for node in (a, b):
             self._runs_whole(node)
         if not self.split and not self.overridden:
             self._equal_where_not_marked(a, b)
+
+    def _never_with_a_memory(self) -> None:
+        kinds = {node.record.witness for node in self._world.nodes.values()}
+        if kinds == {WitnessKind.ETCD} and not self.overridden:
+            raise PromiseBrokenError("two histories, under a witness with a memory")
 
     @staticmethod
     def _acks(node: Node) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.etcd import FakeEtcd
+
 from twinhull.core import events
 from twinhull.core.record import WitnessKind
 from twinhull.core.settings import Keep, Return, StopMode
@@ -100,6 +102,7 @@ class Run:
         self._hit = False
         self.world = World(**scenario.settings)
         self._seen = 0
+        self.backup: FakeEtcd | None = None
 
     def go(self) -> bool:
         """Whether the interruption struck (False: the marked line has fewer steps)."""
@@ -185,6 +188,8 @@ def _setup(run: Run, what: str) -> None:
 
 
 def _start(run: Run, name: str, override: str | None) -> None:
+    world = run.world
+    world.judge.overridden = world.judge.overridden or bool(override and world.peer(name).record.generation)
     run.world.spawn(name)
     run.world.tell(name, events.Start(as_primary=bool(override)))
 
@@ -278,6 +283,31 @@ def _died(run: Run, name: str) -> None:
 
 def _witness(run: Run, name: str, what: str) -> None:
     run.node(name).witness = what
+
+
+def _answers_land(run: Run, name: str) -> None:
+    node = run.node(name)
+    late, node.late = node.late, []
+    for land in late:
+        land()
+
+
+def _etcd(run: Run, what: str) -> None:
+    world = run.world
+    if what == "is backed up":
+        run.backup = world.etcd.copy()
+    elif what == "loses the record":
+        world.etcd.delete()
+    elif run.backup is not None:
+        same = what == "is restored under its old id"
+        world.etcd.restore(run.backup, world.etcd.cluster if same else world.new_id())
+
+
+def _expect_listed(run: Run, names: str) -> None:
+    record = run.world.etcd.record
+    wanted = {run.node(name).record.replica_id for name in names.split(" and ") if name != "nobody"}
+    listed = set(record.may_start) if record is not None else set()
+    run.expect(listed == wanted, f"the witness lists {record}, not {names}")
 
 
 def _no_rescue(run: Run, name: str) -> None:
@@ -436,9 +466,16 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
             _disk,
         ),
         (r"(?:guest|folder|resource) (?:of|on) NODE (.*)", _host),
+        (r"witness of NODE (grants|refuses|is silent|loses answers|answers late|is away)", _witness),
+        (r"late requests of NODE land", _answers_land),
+        (r"reset the witness on NODE", _command(events.WitnessReset)),
+        (
+            r"etcd (is backed up|loses the record|is restored|is restored under its old id)",
+            _etcd,
+        ),
+        (r"expect the witness lists (.*)", _expect_listed),
         (r"no room for a rescue on NODE", _no_rescue),
         (r"keep of NODE is (\S+)", _other_keep),
-        (r"witness of NODE (grants|refuses|is silent)", _witness),
         (r"repair and start all", _everything_well),
         (r"expect NODE (STOP|WAIT|ALONE|PRIM|SECOND)(?: (red|orange|green))?", _expect_state),
         (r"expect NODE (not )?uptodate", _expect_whole),
@@ -451,7 +488,7 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"expect (\d+) failed", _expect_failed),
         (r"expect equal disks", _expect_equal),
         (r"expect NODE copied (\d+) blocks", _expect_copied),
-        (r"expect NODE replies to (\w+): (yes|no)(?:, (.*))?", _expect_reply),
+        (r"expect NODE replies to ([\w-]+): (yes|no)(?:, (.*))?", _expect_reply),
         (r"expect NODE audits: (.*)", _expect_audit),
         (r"expect (one history|two histories)", _expect_same_generation),
         (r"expect NODE leads in green", _expect_green),

@@ -102,7 +102,14 @@ def _died(world: World, rnd: random.Random, name: str) -> None:
 
 
 def _witness(world: World, rnd: random.Random, name: str) -> None:
-    world.nodes[name].witness = rnd.choice(("grants", "refuses", "is silent"))
+    node = world.nodes[name]
+    if node.settings.witness is WitnessKind.ETCD:
+        late, node.late = node.late, []
+        for land in late:
+            land()
+        node.witness = rnd.choice(("grants", "is away", "is silent", "loses answers", "answers late"))
+    else:
+        node.witness = rnd.choice(("grants", "refuses", "is silent"))
 
 
 def _command(make: Callable[[random.Random], events.Event]) -> Act:
@@ -136,7 +143,7 @@ def protected(seed: int | None, **settings: object) -> World:
     world.tell("a", events.Start(as_primary=True))
     world.advance(1)
     world.tell("b", events.Start())
-    world.advance(3)
+    world.advance(8 if settings.get("witness") is WitnessKind.ETCD else 3)  # it is read and written first
     return world
 
 
@@ -193,7 +200,7 @@ def needs_a_person(world: World) -> bool:
     return any("split brain" in w or "known to be whole" in w for view in views for w in view.warnings)
 
 
-@pytest.mark.parametrize("witness", [WitnessKind.NONE, WitnessKind.PING])
+@pytest.mark.parametrize("witness", list(WitnessKind))
 @pytest.mark.parametrize("seed", range(SEEDS_PER_WITNESS))
 def test_walk_keeps_every_promise_and_ends_in_green(seed: int, witness: WitnessKind) -> None:
     world = protected(seed, witness=witness)

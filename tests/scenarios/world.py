@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.etcd import FakeEtcd
+
 from twinhull.core import actions, events, messages
 from twinhull.core.actions import Batch
 from twinhull.core.identity import Id
@@ -93,6 +95,7 @@ class Process:
         self.connections = 0
         self.stuck_since_s: float | None = None
         self.question: int | None = None
+        self.requests: list[actions.ReadWitness | actions.WriteWitness] = []
         self.paused = False
         self.heard = False
 
@@ -218,6 +221,33 @@ class Process:
     def _do_AskWitness(self, action: actions.AskWitness) -> None:  # noqa: N802
         self.question = action.question
 
+    def _do_ReadWitness(self, action: actions.ReadWitness) -> None:  # noqa: N802
+        self.requests.append(action)
+
+    def _do_WriteWitness(self, action: actions.WriteWitness) -> None:  # noqa: N802
+        self.requests.append(action)
+
+    def ask_etcd(self) -> None:
+        """What waits for the witness is asked, as well as this node reaches it."""
+        waiting, self.requests = self.requests, []
+        for request in waiting:
+            self._ask_etcd(request)
+
+    def _ask_etcd(self, request: actions.ReadWitness | actions.WriteWitness) -> None:
+        node, etcd = self.node, self.node.world.etcd
+        if isinstance(request, actions.ReadWitness):
+            seen = etcd.read() if node.witness in ("grants", "answers late") else None
+            self.inbox.append(events.WitnessRead(request.request, seen, "" if seen else "no route to host"))
+            return
+        if node.witness == "answers late":
+            node.late.append(lambda: etcd.write(request.key_revision, request.record))
+        done, found = False, None
+        if node.witness in ("grants", "loses answers"):
+            done, found = etcd.write(request.key_revision, request.record)
+        if node.witness != "grants":
+            done, found = False, None
+        self.inbox.append(events.WitnessWritten(request.request, done, found, "" if found else "timed out"))
+
     def _do_ArmCheckers(self, action: actions.ArmCheckers) -> None:  # noqa: N802
         self.node.armed = action.armed
 
@@ -294,6 +324,7 @@ class Node:
     armed: bool = False
     resumed: bool = False
     witness: str = "grants"
+    late: list[Callable[[], object]] = field(default_factory=list)
     rescue_trouble: str = ""
     replies: list[tuple[str, bool, str]] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
@@ -333,6 +364,7 @@ class World:
         self.counted = 0
         self.settings = {"timeout_s": T_S, "write_timeout_s": T_S, "preferred": "a", **settings}
         self.nodes = {name: self._node(name) for name in ("a", "b")}
+        self.etcd = FakeEtcd()
         self.judge = Judge(self)
         for node in self.nodes.values():
             self.spawn(node.name)
@@ -531,6 +563,8 @@ class World:
         process.mirror.tick()
         if self.ticks % BEAT_EVERY == 0:
             self._beat(node, process)
+        if process.requests and node.witness != "is silent":
+            process.ask_etcd()
         if process.question is not None and node.witness != "is silent":
             number, process.question = process.question, None
             granted = node.witness == "grants"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .identity import Generation, Id
+from .memory import WitnessRecord
 from .messages import Message
 from .record import Record
 from .rescue import RescuePlan
@@ -174,13 +175,36 @@ class ArmCheckers(NamedTuple):
 
 
 class AskWitness(NamedTuple):
-    """Ask; the answer names `question`. Answers to older questions are ignored by the machine.
-
-    `generation`: the one that begins when this is granted (what a witness with a memory writes down).
-    """
+    """Ask a witness without a memory; the answer names `question`. Answers to older questions are ignored."""
 
     question: int
-    generation: Generation | None = None
+
+
+class ReadWitness(NamedTuple):
+    """Read this module's record from the witness with a memory, linearizably -> `events.WitnessRead`.
+
+    Args:
+        request: repeated in the answer; answers to older requests are ignored by the machine.
+        timeout_s: answered after this time at the latest (as "no answer"), whatever the witness does.
+        urgent: the VM waits for it: it must not wait behind one that is not.
+    """
+
+    request: int
+    timeout_s: float
+    urgent: bool
+
+
+class WriteWitness(NamedTuple):
+    """One transaction: if the key's mod revision is `key_revision` (0: no such key), write `record`.
+
+    -> `events.WitnessWritten`. A request whose answer was given up may still be applied later.
+    """
+
+    request: int
+    key_revision: int
+    record: WitnessRecord
+    timeout_s: float
+    urgent: bool
 
 
 # ---- people ------------------------------------------------------------------------------------------
@@ -214,7 +238,7 @@ Action = (
     OpenAlone | HoldIO | CloseIO | FailUp | BeginSession | ServeIO | StartCopy | EndCopyFlush | FinishCopy
     | EndRescue | GiveUpRescue | EndSession | Quiesce | SetLease | CloseStream | TellPeer | DrainInput
     | Attach | Detach | StartResource | StopResource | SuspendResource | ResumeResource | ArmCheckers
-    | AskWitness | Say | Reply
+    | AskWitness | ReadWitness | WriteWitness | Say | Reply
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from . import actions, host
 from .actions import Level
 from .identity import Generation
+from .memory import WitnessMemory
 from .record import Role
 from .state import HostState, Mode, Module
 
@@ -19,10 +20,18 @@ def child_generation(m: Module) -> Generation:
 
 
 def go_alone(
-    m: Module, generation: Generation | None, why: str, level: Level = Level.WARNING, *, anew: bool = False
+    m: Module,
+    generation: Generation | None,
+    why: str,
+    level: Level = Level.WARNING,
+    *,
+    granted: WitnessMemory | None = None,
+    anew: bool = False,
 ) -> None:
     """Serve the resource without the peer, after having durably recorded so (promise 1).
 
+    `granted`: what was seen of the witness with a memory that lists this node alone. Who went on without having
+    asked it owes it an update.
     `anew`: record it even if the record says so already, because one that says otherwise may still be on its way.
     """
     record = dataclasses.replace(
@@ -32,10 +41,12 @@ def go_alone(
         peer_may_be_uptodate=False,
         role=Role.PRIMARY,
         outdated_reason="",
+        witness_memory=granted or m.record.witness_memory,
         running_ms=m.record.running_ms if generation == m.record.generation else 0,
     )
     m.rescue = None
     was = m.mode
+    m.owes_update = granted is None and m.witness_remembers
     m.mode = Mode.ALONE
     m.lost = m.question = m.outdating = m.taking = None
     m.survivor = m.clock.slept = m.return_due = False

@@ -36,6 +36,7 @@ class Verdict:
         resend: the session goes on where the lost one stopped; unanswered writes are sent again.
         everything: no bitmap reaches back to what the SECOND holds.
         outdates: the SECOND must record itself not uptodate: there is something to copy.
+        witness: the kind of witness changes to or from one with a memory, to this one; only beside `outdates`.
         heal: SPLIT: who goes on by the keep policy; None: a person decides.
     """
 
@@ -45,11 +46,13 @@ class Verdict:
     resend: bool = False
     everything: bool = False
     outdates: bool = False
+    witness: str = ""
     heal: Choice | None = None
 
 
 STOP_STATE = "STOP"
 ALONE_STATE = "ALONE"
+REMEMBERS = "etcd"
 
 
 def decide(mine: Hello, theirs: Hello, *, me: str, peer: str) -> Verdict:
@@ -203,15 +206,29 @@ def _session(primary: Hello, second: Hello, mine: bool, reason: str, *, resend: 
     if resend:
         return Verdict(Kind.SESSION, reason, mine=mine, resend=True)
     everything = not _reaches_back(primary, second)
+    witness = _new_witness(primary, second)
     outdates = (
         everything
+        or bool(witness)
         or not second.uptodate
         or not primary.peer_may_be_uptodate
         or primary.marks
         or second.marks
         or primary.generation != second.generation
     )
-    return Verdict(Kind.SESSION, reason, mine=mine, everything=everything, outdates=outdates)
+    return Verdict(Kind.SESSION, reason, mine=mine, everything=everything, outdates=outdates, witness=witness)
+
+
+def _new_witness(primary: Hello, second: Hello) -> str:
+    """The kind that both must change to, where one with a memory is left, taken up or known to one side alone.
+
+    Differing configurations leave everything as the PRIM's history has it.
+    """
+    if primary.runs_under is None or second.runs_under is None:
+        return ""
+    target = primary.witness if primary.witness == second.witness else primary.runs_under
+    kinds = {primary.runs_under, second.runs_under, target}
+    return target if REMEMBERS in kinds and len(kinds) > 1 else ""
 
 
 def _reaches_back(primary: Hello, second: Hello) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .identity import Id
+from .memory import Seen
 from .messages import Message
 from .record import Record
 from .rescue import RescueKind
@@ -44,6 +45,10 @@ class Swap(NamedTuple):
 
 class Abandon(NamedTuple):
     """Give up a swap that is still waiting for the guest."""
+
+
+class WitnessReset(NamedTuple):
+    """A person says that the witness with a memory, as it is now, is the right one. Only where the module runs."""
 
 
 class WindowOpen(NamedTuple):
@@ -159,6 +164,28 @@ class WitnessAnswer(NamedTuple):
 
     question: int
     granted: bool
+    detail: str = ""
+
+
+class WitnessRead(NamedTuple):
+    """Answer to `actions.ReadWitness`. `seen` None: it could not be read; `detail` says why, for people."""
+
+    request: int
+    seen: Seen | None
+    detail: str = ""
+
+
+class WitnessWritten(NamedTuple):
+    """Answer to `actions.WriteWitness`.
+
+    Args:
+        done: the transaction succeeded; only then, and then always, `seen` is what was written.
+        seen: not done: the record as the transaction found it. None: the outcome is not known.
+    """
+
+    request: int
+    done: bool
+    seen: Seen | None
     detail: str = ""
 
 
@@ -297,7 +324,7 @@ class PeerDisk(NamedTuple):
 Event = (
     Start | Stop | Restart | StopStart | Swap | Abandon | WindowOpen | CheckersSuspended | AgentLink
     | StreamUp | StreamDown | Received | Heartbeat | Heard | Told | PeerWorkerDead | PeerAgentHeard
-    | Tick | InputDrained | WitnessAnswer
+    | Tick | InputDrained | WitnessAnswer | WitnessRead | WitnessWritten | WitnessReset
     | Attached | AttachFailed | Detached | DetachFailed
     | ResourceStarted | ResourceStartFailed | ResourceStopped | ResourceStopFailed | ResourceDied
     | CheckerFailed

@@ -214,7 +214,7 @@ def first_echo(m: Module) -> None:
     current = m.session
     if current is None or m.mode is not Mode.PRIM or current.phase is not Phase.TAKEN or not current.echoed:
         return
-    current.phase = Phase.GREEN
+    current.phase = Phase.LISTING if m.witness_remembers else Phase.GREEN
     m.io_open = True
     m.emit(actions.ServeIO())
     if not m.leaving:
@@ -223,7 +223,7 @@ def first_echo(m: Module) -> None:
 
 def _asked(m: Module) -> None:
     """SECOND that asked for a swap: it is done when it is PRIM, off when the session is."""
-    if m.mode is Mode.PRIM and m.session is not None and m.session.green:
+    if m.mode is Mode.PRIM and m.session is not None and m.session.in_step:
         work.end(m, True, f"{m.name} was handed over to {m.me}.")
     elif m.session is None:
         work.end(m, False, f"The connection to {m.other} was lost while {m.name} was to be swapped.")

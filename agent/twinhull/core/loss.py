@@ -226,7 +226,8 @@ def _ask_or_go(m: Module, why: str) -> None:
     else:
         m.questions += 1
         m.question = Question(m.questions, m.now_s, child_generation(m))
-        m.emit(actions.AskWitness(m.question.number, m.question.generation))
+        if not m.witness_remembers:
+            m.emit(actions.AskWitness(m.question.number))
         m.say(f"{m.name} asks the witness on {m.me}: {why}.", Level.WARNING)
 
 
@@ -249,7 +250,34 @@ def _wait_for_answer(m: Module, question: Question) -> None:
     waited_s = m.now_s - question.asked_s
     if m.lost is not None and waited_s >= m.settings.witness_timeout_s:
         m.question = None
-        _refused(m, f"{m.lost.why}, and the witness did not answer within {waited_s:.1f} s")
+        trouble = f": {m.witness_trouble}" if m.witness_trouble else ""
+        _refused(m, f"{m.lost.why}, and the witness did not answer within {waited_s:.1f} s{trouble}")
+
+
+def ask_again(m: Module) -> None:
+    """A node that waits asks a witness with a memory again every few seconds."""
+    question = m.question
+    if question is None and m.now_s >= m.ask_after_s:
+        m.questions += 1
+        m.question = Question(m.questions, m.now_s, child_generation(m))
+    elif question is not None and m.now_s >= question.asked_s + m.settings.witness_timeout_s:
+        refused_by_witness(m, m.witness_trouble or "it did not answer")
+
+
+def reason_to_ask(m: Module) -> str:
+    """Why the question under way was asked."""
+    return m.lost.why if m.lost is not None else f"{m.other} cannot be reached"
+
+
+def refused_by_witness(m: Module, detail: str) -> None:
+    """The witness with a memory does not let this node go on: it waits, and asks again."""
+    why = f"{reason_to_ask(m)}, and the witness refused: {detail}"
+    m.question = m.talk = None
+    m.ask_after_s = m.now_s + m.settings.witness_retry_s
+    if m.mode is Mode.WAIT:
+        m.say_once(f"{m.name} waits on {m.me}: {why}.", Level.WARNING)
+    else:
+        _refused(m, why)
 
 
 def _refused(m: Module, why: str) -> None:

@@ -7,7 +7,8 @@ what an event changes, and what follows from the facts, lives in one file for ea
     session    connections, hello, begin; the loss of a session
     resync     from begin to green
     loss       who goes on when the peer is lost; the witness; outdating the peer
-    waiting    WAIT: who may go on unasked
+    waiting    WAIT: who may go on unasked, or asks the witness
+    witness    talking with a witness that has a memory; `memory`: what it holds, and what that means
     alone      going on alone, giving up
     pulse      heartbeats, lease, silence, sleep
     host       folder and resource
@@ -38,13 +39,14 @@ from . import (
     session,
     view,
     waiting,
+    witness,
     work,
 )
 from .actions import Batch
 from .events import Event
 from .identity import Id
 from .pulse import HeartbeatOut
-from .record import Record, WitnessKind
+from .record import Record
 from .settings import ModuleSettings
 from .state import Clock, Module
 from .status import ModuleView
@@ -60,6 +62,7 @@ MESSAGES: Mapping[type, MessageHandler] = {
     messages.Accept: session.on_accept,
     messages.Ready: resync.on_ready,
     messages.Done: resync.on_done,
+    messages.Listed: resync.on_listed,
     messages.DoneConfirmed: resync.on_done_confirmed,
     messages.HandOver: handover.on_hand_over,
     messages.HandOverAccepted: handover.on_accepted,
@@ -112,6 +115,9 @@ EVENTS: Mapping[type, EventHandler] = {
     events.Tick: _on_nothing,
     events.InputDrained: pulse.on_drained,
     events.WitnessAnswer: loss.on_witness_answer,
+    events.WitnessRead: witness.on_read,
+    events.WitnessWritten: witness.on_written,
+    events.WitnessReset: witness.on_reset,
     events.Attached: host.on_attached,
     events.AttachFailed: policy.on_attach_failed,
     events.Detached: host.on_detached,
@@ -140,6 +146,7 @@ STEPS: tuple[Callable[[Module], None], ...] = (
     handover.first_echo,
     loss.step,
     waiting.step,
+    witness.step,
     handover.step,
     heal.account,  # before a hello tells of it
     session.step,
@@ -160,7 +167,6 @@ class Machine:
         now_s: monotonic time that counts suspend, seconds; the same clock as `handle`'s.
         marks: whether anything is marked as "may differ" in the log or bitmap as read (True when in doubt).
 
-    Raises ValueError for settings that need a witness with a memory.
     """
 
     def __init__(
@@ -174,8 +180,6 @@ class Machine:
         now_s: float,
         marks: bool = True,
     ) -> None:
-        if WitnessKind.ETCD in (settings.witness, record.witness):
-            raise ValueError("witness: etcd is not possible in this version")
         clock = Clock(now_s=now_s, last_s=now_s, silence_from_s=now_s, apart_from_s=now_s)
         self._module = Module(settings, record, size_bytes, process, new_id, clock, marks)
 

@@ -40,6 +40,7 @@ class Hello(NamedTuple):
         survivor: it was green SECOND in a session that was lost, and its process has run on.
         session: the session that this process was in last, if it can be taken up again (it was green).
         marks: something is marked on this node as "may differ".
+        witness: the kind of witness that is configured; `runs_under`: that is recorded (an older version tells none).
         heals: this node can heal a split brain by itself (not said by versions that cannot).
         rescues: a rescue could be begun on this node now.
     """
@@ -65,6 +66,7 @@ class Hello(NamedTuple):
     witness: str
     keep: str
     running_ms: int
+    runs_under: str | None = None
     heals: bool = False
     rescues: bool = False
 
@@ -100,6 +102,18 @@ class Done(NamedTuple):
 
     session: Id
     generation: Generation
+
+
+class Listed(NamedTuple):
+    """PRIM: the witness with a memory lists both since this session; what was seen of it, to be recorded.
+
+    Sent only by a PRIM that runs under such a witness, so that its peer knows this kind.
+    """
+
+    session: Id
+    cluster: Id | None
+    revision: int
+    key_revision: int
 
 
 class DoneConfirmed(NamedTuple):
@@ -199,7 +213,7 @@ class OutdateAnswer(NamedTuple):
 
 
 Message = (
-    Hello | Begin | Accept | Ready | Done | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
+    Hello | Begin | Accept | Ready | Done | Listed | DoneConfirmed | HandOver | HandOverAccepted | HandOverRefused
     | SwapRequest | SwapAnswer | Leave | Gone | OutdateRequest | OutdateAnswer | Heal | HealAnswer
 )  # fmt: skip
 

@@ -72,6 +72,7 @@ def on_heartbeat(m: Module, event: events.Heartbeat) -> None:
     if event.echo >= m.clock.wake_counter:
         m.clock.slept = False
     session.echoed = True
+    session.echo = max(session.echo, event.echo)
     until_s = sent_s + m.timeout_s
     if session.primary and until_s > m.clock.lease_until_s:
         m.clock.lease_until_s = until_s

@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass
 
 from .identity import Generation, Id
+from .memory import NOTHING_SEEN, WitnessMemory
 
 
 class Role(enum.Enum):
@@ -52,6 +53,7 @@ class Record:
         peer_replica_id: the replica this one was mirrored with last.
         running_ms: accumulated running time since the histories diverged, milliseconds.
         saved: the saved state of the VM, if there is one.
+        witness_memory: what was seen of a witness with a memory; nothing under another kind.
     """
 
     volume_id: Id | None
@@ -65,6 +67,7 @@ class Record:
     peer_replica_id: Id | None = None
     running_ms: int = 0
     saved: SavedState | None = None
+    witness_memory: WitnessMemory = NOTHING_SEEN
 
     @property
     def blank(self) -> bool:

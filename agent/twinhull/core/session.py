@@ -7,10 +7,13 @@ changes a fact before that is a new hello; whatever changes one after it ends th
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import actions, alone, events, heal, host, messages, pulse
 from .actions import Level
 from .decide import Kind, Verdict, decide
 from .identity import Id
+from .memory import NOTHING_SEEN
 from .messages import Message
 from .record import Role, WitnessKind
 from .rescue import plan_of
@@ -66,11 +69,11 @@ def lose_session(
     m.lost = Lost(
         session=session.id,
         peer_process=session.peer_process,
-        green=session.green or was_taken,
+        green=session.in_step or was_taken,
         at_s=m.now_s,
         until_s=max(m.clock.lease_until_s, session.began_s + m.timeout_s),
         why=why,
-        resumable=session.green and m.mode is not Mode.GIVING,
+        resumable=session.in_step and m.mode is not Mode.GIVING,
         dead=dead,
         pressed=pressed,
     )
@@ -157,6 +160,7 @@ def _hello(m: Module, number: int) -> messages.Hello:
         witness=m.settings.witness.name.lower(),
         keep=m.settings.keep.value,
         running_ms=record.running_ms,
+        runs_under=record.witness.name.lower(),
         heals=True,
         rescues=m.rescue_trouble == "",
     )
@@ -249,7 +253,7 @@ def _become_second(m: Module, session: Id, theirs: messages.Hello, verdict: Verd
     record = m.changed(
         volume_id=theirs.volume,
         role=Role.SECONDARY,
-        witness=_agreed_witness(m, theirs),
+        **_agreed_witness(m, theirs, verdict),
         saved=None,
         uptodate=m.record.uptodate and not verdict.outdates,
         outdated_reason=why if verdict.outdates else "",
@@ -258,6 +262,7 @@ def _become_second(m: Module, session: Id, theirs: messages.Hello, verdict: Verd
     m.lost = m.question = m.outdating = None
     m.survivor = m.clock.slept = m.io_open = False
     m.alone_since_s = None
+    m.watch_s = m.now_s + m.settings.witness_watch_s
     m.session = _new_session(m, session, link.connection, theirs, primary=False, phase=phase)
     m.link = None
     m.emit(
@@ -292,13 +297,15 @@ def on_accept(m: Module, connection: int, accept: messages.Accept) -> None:
     if not _settled(m) or _hello(m, link.sent.number) != link.sent:
         drop_link(m, "the facts changed while the session began")
         return
-    record = m.changed(role=Role.PRIMARY, witness=_agreed_witness(m, theirs))
+    agreed = _agreed_witness(m, theirs, verdict)
+    record = m.changed(role=Role.PRIMARY, **({} if verdict.witness else agreed))
     m.mode = Mode.PRIM
     m.lost = m.question = m.outdating = None
     m.survivor = m.clock.slept = m.io_open = False
     m.clock.lease_until_s = 0.0
     m.session = _new_session(m, accept.session, connection, theirs, primary=True, phase=Phase.BEGUN)
     m.session.resend = verdict.resend
+    m.session.witness = WitnessKind[verdict.witness.upper()] if verdict.witness else None
     m.link = None
     m.emit(
         actions.SetLease(0.0),
@@ -333,10 +340,17 @@ def _new_session(
     )
 
 
-def _agreed_witness(m: Module, theirs: messages.Hello) -> WitnessKind:
-    """The kind changes only while both are connected and are configured alike."""
+def _agreed_witness(m: Module, theirs: messages.Hello, verdict: Verdict) -> dict[str, Any]:
+    """The kind changes only while both are connected and are configured alike; see `Verdict.witness`."""
     mine = m.settings.witness
-    return mine if mine.name.lower() == theirs.witness else m.record.witness
+    kind = mine if mine.name.lower() == theirs.witness else m.record.witness
+    if verdict.witness:
+        kind = WitnessKind[verdict.witness.upper()]
+    elif WitnessKind.ETCD in (kind, m.record.witness):
+        return {}
+    return (
+        {"witness": kind} if kind is m.record.witness else {"witness": kind, "witness_memory": NOTHING_SEEN}
+    )
 
 
 # ---- which messages count ---------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class ModuleSettings:
         write_timeout_s: how long a write may stay unanswered before its replica counts as lost.
         witness_timeout_s: how long an answer of the witness is waited for.
         witness_retry_s: pause between questions of a waiting node.
+        witness_watch_s: pause between looks at a witness with a memory while all is well.
         split_brain_full, resync_full: what is done when the rescue of one cannot be kept.
         restart_limit: restarts in `restart_window_s` before the module stops here and fails over.
     """
@@ -66,6 +67,7 @@ class ModuleSettings:
     witness: WitnessKind = WitnessKind.NONE
     witness_timeout_s: float = 5.0
     witness_retry_s: float = 5.0
+    witness_watch_s: float = 30.0
     keep: Keep = Keep.ASK
     split_brain_full: WhenFull = WhenFull.ASK
     resync_full: WhenFull = WhenFull.GIVE_UP

@@ -15,6 +15,7 @@ from typing import Any
 from . import actions
 from .actions import Action, Batch, Level
 from .identity import Generation, Id
+from .memory import Seen
 from .messages import Begin, Hello, Message, OutdateRequest
 from .record import Record, WitnessKind
 from .rescue import RescueKind
@@ -51,9 +52,12 @@ class Phase(enum.Enum):
 
     BEGUN = "begun"  # PRIM: the SECOND has not said yet that it is ready
     COPYING = "copying"
+    REVISION = "revision"  # PRIM: nothing is left to copy; the witness's revision is read first
     FLUSHING = "flushing"
+    RECORDING = "recording"  # PRIM: the witness is to list both before "done" is sent
     CONFIRMING = "confirming"  # PRIM: "done" was sent
     TAKEN = "taken"  # taker of a hand-over: waits for its first echo
+    LISTING = "listing"  # PRIM: in step, but the witness does not list both yet in this session
     GREEN = "green"
 
 
@@ -61,7 +65,10 @@ class Phase(enum.Enum):
 class Session:
     """The present session; it stands and falls with its connection.
 
-    `left_bytes`: PRIM: what both have marked, once all marks of the SECOND are here.
+    Args:
+        left_bytes: PRIM: what both have marked, once all marks of the SECOND are here.
+        echo: our newest sign of life that the peer echoed within this session.
+        witness: the kind of witness that both run under from when the SECOND is recorded outdated.
     """
 
     id: Id
@@ -77,6 +84,13 @@ class Session:
     handed_over: bool = False
     left_bytes: int | None = None
     echoed: bool = False
+    echo: int = -1
+    witness: WitnessKind | None = None
+
+    @property
+    def in_step(self) -> bool:
+        """Both hold the same and are recorded so, whether or not the witness knows it in this session."""
+        return self.phase in (Phase.GREEN, Phase.LISTING)
 
     @property
     def green(self) -> bool:
@@ -275,6 +289,60 @@ class Question:
     generation: Generation
 
 
+class Purpose(enum.Enum):
+    """Why a witness with a memory is talked with, the most urgent first."""
+
+    ALONE = "alone"  # may this node go on alone?
+    TAKE = "take"  # a person says so by name: the record is taken
+    RESET = "reset"  # a person says that this is the right witness
+    LIST = "list"  # PRIM: both may start
+    UPDATE = "update"  # ALONE without having asked
+    WATCH = "watch"  # is it there, and does it say what it should?
+
+
+class TalkStep(enum.Enum):
+    """How far a talk with the witness is."""
+
+    READING = "reading"
+    ROUND_TRIP = "round trip"  # the SECOND is to be heard in this session after the revision was read
+    WRITING = "writing"
+    PAUSED = "paused"  # read again from `retry_s` on
+
+
+@dataclass(slots=True)
+class Talk:
+    """One talk with a witness that has a memory.
+
+    Args:
+        number: of the request under way; answers to others mean nothing.
+        question, session: what it is about.
+        seen: what was read; a write is conditional on its revision.
+        counter: our newest sign of life when it was read.
+        writes: the history that the write under way names.
+    """
+
+    purpose: Purpose
+    began_s: float
+    question: int
+    session: Id | None
+    step: TalkStep = TalkStep.PAUSED
+    number: int = 0
+    sent_s: float = 0.0
+    timeout_s: float = 0.0
+    retry_s: float = 0.0
+    seen: Seen | None = None
+    counter: int = 0
+    writes: Generation | None = None
+
+
+@dataclass(slots=True)
+class Override:
+    """`start --as-primary`, while the witness's record is being taken; `base`: the history it was decided on."""
+
+    generation: Generation
+    base: Generation | None
+
+
 @dataclass(slots=True)
 class Outdating:
     """One request to the peer to record itself outdated."""
@@ -309,6 +377,13 @@ class Module:
     questions: int = 0
     outdating: Outdating | None = None
     ask_after_s: float = 0.0
+    talk: Talk | None = None
+    requests: int = 0
+    override: Override | None = None
+    reset: bool = False
+    owes_update: bool = False
+    watch_s: float = 0.0
+    witness_trouble: str = ""
     epoch: int = 0
     hellos: int = 0
     counter: int = 0

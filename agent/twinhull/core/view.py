@@ -22,7 +22,10 @@ RESOURCE_WORDS = {
 PHASE_WORDS = {
     Phase.BEGUN: "beginning",
     Phase.COPYING: "resynchronising",
+    Phase.REVISION: "asking the witness",
     Phase.FLUSHING: "flushing",
+    Phase.RECORDING: "telling the witness",
+    Phase.LISTING: "telling the witness",
     Phase.CONFIRMING: "finishing the resync",
     Phase.TAKEN: "taking over",
     Phase.GREEN: "",
@@ -130,6 +133,8 @@ def _warnings(m: Module) -> tuple[str, ...]:
             found.append("no witness: a cut network can split this cluster")
         elif m.witness is WitnessKind.PING:
             found.append("ping witness: if both nodes reach it while their own network is cut, they split")
+    if m.witness_remembers and m.witness_trouble:
+        found.append(m.witness_trouble)
     if m.witness is not m.settings.witness and m.record.volume_id is not None:
         found.append(
             f"the witness is configured as {m.settings.witness.name.lower()}, and {m.witness.name.lower()} "

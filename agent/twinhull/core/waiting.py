@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from . import host, loss
+from . import host, loss, witness
 from .alone import go_alone
 from .decide import Kind
 from .identity import Relation
 from .session import verdict_of
-from .state import Mode, Module
+from .state import Mode, Module, Phase
 
 RUNS = ("ALONE", "PRIM")
 
 
 def step(m: Module) -> None:
     """Go alone if the record allows it; ask a stopped peer to record itself outdated."""
-    if m.mode is not Mode.WAIT or m.clock.draining or m.fault or not host.is_off(m) or m.ending:
+    if m.mode is not Mode.WAIT or m.clock.draining:
         return
-    if not m.record.uptodate:
+    if m.witness_remembers and not may_ask(m):
+        m.question = None
+    if m.fault or not host.is_off(m) or m.ending or not m.record.uptodate:
         return
     stopped = peer_is_stopped(m)
     if not m.record.peer_may_be_uptodate:
@@ -28,6 +30,27 @@ def step(m: Module) -> None:
         theirs = m.link.theirs if m.link is not None else None
         if theirs is not None:
             loss.press(m, theirs.process, None)
+    elif may_ask(m):
+        loss.ask_again(m)
+
+
+def may_ask(m: Module) -> bool:
+    """Whether this node may ask a witness with a memory: after a whole T and T/10 of silence, not earlier.
+
+    By then the lease of a PRIM that is still there has run out, so that it acts first or not at all.
+    """
+    return (
+        m.witness_remembers
+        and m.record.uptodate
+        and m.record.peer_may_be_uptodate
+        and not m.leaving
+        and not m.fault
+        and not m.ending
+        and host.is_off(m)
+        and is_apart(m)
+        and m.silent_s >= m.second_timeout_s
+        and m.override is None
+    )
 
 
 def peer_is_stopped(m: Module) -> bool:
@@ -63,6 +86,10 @@ def waits_for(m: Module) -> str:
         return "the answer of the witness" if m.question else "the end of the last session"
     if m.mode is Mode.SECOND and m.session is None:
         return f"{m.other}, or the end of the time-out"
+    if m.mode is Mode.PRIM and m.session is not None and m.session.phase in witness.LISTING:
+        return f"the witness to list {m.me} and {m.other}" if m.session.phase is not Phase.FLUSHING else ""
+    if m.override is not None:
+        return "the witness, whose record is being taken"
     if m.mode is not Mode.WAIT:
         return ""
     if not host.is_off(m):
@@ -86,6 +113,10 @@ def waits_for(m: Module) -> str:
         return f"the agent of {m.me}, without which {m.other} cannot be heard"
     if not is_apart(m):
         return f"{m.other} to be heard"
+    if may_ask(m):
+        return (
+            f"{m.other}, or for the witness to list {m.me} ({m.witness_trouble or 'asked again and again'})"
+        )
     if m.record.uptodate:
         return (
             f"{m.other}, which cannot be reached and may hold newer data (start --as-primary if it is lost)"

@@ -11,9 +11,10 @@ import dataclasses
 from . import actions, alone, events, host, messages, session
 from .actions import Level
 from .identity import MAX_PARENTS, Generation, Id
-from .record import Role
+from .memory import WitnessMemory
+from .record import Role, WitnessKind
 from .settings import Return, StopMode
-from .state import SHOWN, HostState, Mode, Module, Operation, Work
+from .state import SHOWN, HostState, Mode, Module, Operation, Override, Work
 
 RUNS = ("ALONE", "PRIM")
 
@@ -48,7 +49,24 @@ def _override(m: Module) -> None:
     generation = mine.child(new) if mine is not None else Generation(new)
     if mine is not None and theirs is not None and theirs.generation is not None:
         generation = Generation(new, _both_parents(mine, theirs.generation))
-    first, outdated = mine is None, not m.record.uptodate
+    kind = m.settings.witness if mine is None else m.record.witness
+    m.override = Override(generation, mine)
+    if kind is WitnessKind.ETCD:
+        m.say(f"{m.name}: {m.me} takes the record of the witness, because a person starts it by name.")
+    else:
+        override_taken(m, None)
+
+
+def override_taken(m: Module, granted: WitnessMemory | None) -> None:
+    """Go on by the order of a person, once the witness's record was taken (if there is one with a memory)."""
+    override, m.override = m.override, None
+    refusal = _override_refusal(m)
+    if override is None or override.base != m.record.generation:
+        refusal = refusal or f"{m.name} changed on {m.me} meanwhile; look at its status and try again."
+    if override is None or refusal:
+        m.reply("start", False, refusal)
+        return
+    first, outdated = override.base is None, not m.record.uptodate
     m.record = dataclasses.replace(
         m.record,
         volume_id=m.record.volume_id or m.new_id(),
@@ -57,7 +75,7 @@ def _override(m: Module) -> None:
     )
     what = "begins its first history" if first else "begins a new history by the order of a person"
     doubt = ", although it was not uptodate" if outdated and not first else ""
-    alone.go_alone(m, generation, f"{m.me} {what}{doubt}")
+    alone.go_alone(m, override.generation, f"{m.me} {what}{doubt}", granted=granted)
     m.emit(actions.Say(f"start --as-primary of {m.name} on {m.me}{doubt}.", Level.WARNING, audit=True))
     m.reply("start", True, f"{m.name} starts on {m.me} as primary.")
 
@@ -71,6 +89,10 @@ def _both_parents(mine: Generation, theirs: Generation) -> tuple[Id, ...]:
 def _override_refusal(m: Module) -> str:
     if m.work is not None:
         return f"{m.name} is busy on {m.me} ({m.work.work.value})."
+    if m.fault:
+        return f"{m.name} cannot start on {m.me}: {m.fault}"
+    if m.override is not None:
+        return f"{m.name} is being started on {m.me} already; the witness is asked."
     if m.mode not in (Mode.STOP, Mode.WAIT, Mode.ALONE):
         return f"{m.name} is {SHOWN[m.mode]} on {m.me}; stop it first."
     if m.mode is not Mode.ALONE and (not host.is_off(m) or m.ending):
@@ -89,6 +111,9 @@ def _override_refusal(m: Module) -> str:
 
 def on_stop(m: Module, event: events.Stop) -> None:
     """Stop on this node; a PRIM hands over first."""
+    if m.override is not None:
+        m.override = None
+        m.reply("start", False, f"{m.name} is not started on {m.me}: it was stopped meanwhile.")
     if m.mode is Mode.STOP:
         m.reply("stop", True, f"{m.name} is stopped on {m.me}.")
         return

@@ -12,6 +12,7 @@ import struct
 from typing import NamedTuple
 
 from ..core.identity import ID_BYTES, MAX_PARENTS, NO_ID, Generation, Id
+from ..core.memory import NOTHING_SEEN, WitnessMemory
 from ..core.record import Record, Role, SavedState, WitnessKind
 from ..errors import DiskError, VolumeFormatError
 from .base import File
@@ -28,7 +29,9 @@ FORMATTED_SEQUENCE = 2
 _FIXED = struct.Struct("<8sHHIQQ16s16s16sBBBBBBH16sQ16s16s")
 _PARENTS_OFFSET = _FIXED.size
 _REASON_OFFSET = _PARENTS_OFFSET + MAX_PARENTS * ID_BYTES
-_RESERVED_OFFSET = _REASON_OFFSET + REASON_BYTES
+_MEMORY_OFFSET = _REASON_OFFSET + REASON_BYTES
+_MEMORY = struct.Struct("<16sQQ")
+_RESERVED_OFFSET = _MEMORY_OFFSET + _MEMORY.size
 DIGEST_BYTES = 32
 _BODY_BYTES = SLOT_BYTES - DIGEST_BYTES
 _PREFIX = struct.Struct("<8sH")
@@ -86,7 +89,9 @@ def encode_slot(sequence: int, geometry: Geometry, record: Record) -> bytes:
         saved.generation if saved else NO_ID, saved.session if saved else NO_ID,
     )  # fmt: skip
     ids = b"".join(parents).ljust(MAX_PARENTS * ID_BYTES, b"\0")
-    body = (fixed + ids + reason).ljust(_BODY_BYTES, b"\0")
+    memory = record.witness_memory
+    seen = _MEMORY.pack(memory.cluster or NO_ID, memory.revision, memory.key_revision)
+    body = (fixed + ids + reason.ljust(REASON_BYTES, b"\0") + seen).ljust(_BODY_BYTES, b"\0")
     return body + _digest(body)
 
 
@@ -144,8 +149,16 @@ def _decode_body(body: bytes) -> _Slot:
         peer_replica_id=_optional(peer),
         running_ms=running_ms,
         saved=_saved(_Saved(saved), saved_generation, saved_session),
+        witness_memory=_memory(body),
     )
+    if record.witness is not WitnessKind.ETCD and record.witness_memory != NOTHING_SEEN:
+        raise ValueError("something was seen of a witness that there is not")
     return _Slot(sequence, Geometry(size_bytes, bool(flags & _THICK)), record)
+
+
+def _memory(body: bytes) -> WitnessMemory:
+    cluster, revision, key_revision = _MEMORY.unpack_from(body, _MEMORY_OFFSET)
+    return WitnessMemory(_optional(cluster), revision, key_revision)
 
 
 def _optional(identity: bytes) -> Id | None:

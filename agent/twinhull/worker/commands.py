@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], events.Event]] = {
     "restart": lambda _: events.Restart(),
     "stopstart": lambda _: events.StopStart(),
     "swap": _swap,
+    "witness-reset": lambda _: events.WitnessReset(),
     "abandon": lambda _: events.Abandon(),
 }
 

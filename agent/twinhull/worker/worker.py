@@ -21,12 +21,13 @@ from twinhull.core import actions, effects, events
 from twinhull.core.frames import DataFrame
 from twinhull.core.identity import ID_BYTES, Id
 from twinhull.core.machine import Machine
+from twinhull.core.memory import Seen, WitnessRecord
 from twinhull.core.messages import MessageError, decode, encode
 from twinhull.core.mirror import Mirror, MirrorProtocolError
 from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
 from twinhull.core.verify import PERSON_ENDED
-from twinhull.errors import TwinhullError
+from twinhull.errors import TwinhullError, WitnessError
 from twinhull.storage.rescue import Store
 
 from .commands import Commands
@@ -70,6 +71,13 @@ class Witness(Protocol):
     def ask(self) -> tuple[bool, str]: ...
 
 
+class Memory(Protocol):
+    """A witness with a memory: this module's key; both may take their time (they run on lanes)."""
+
+    def read(self, timeout_s: float) -> Seen: ...
+    def write(self, key_revision: int, record: WitnessRecord, timeout_s: float) -> tuple[bool, Seen]: ...
+
+
 class _Order(NamedTuple):
     """A command of a person on its way to the machine."""
 
@@ -106,6 +114,7 @@ class Parts:
     keeper: Keeper
     rescue: Store
     verify: VerifyParts
+    memory: Memory | None = None
 
 
 class Worker:
@@ -164,7 +173,10 @@ class Worker:
             )
         )
         self._witness = parts.witness
+        self._memory = parts.memory
         self._witness_lane = self._disk.side_lane("witness")
+        # What is not urgent may hang on a witness that does not answer; a question must not wait behind it.
+        self._record_lane = self._disk.side_lane("witness-record")
         self._space_lane = self._disk.side_lane("space")
         self._audit_lane = self._disk.side_lane("audit")
         self._verification = Verification(
@@ -389,6 +401,8 @@ class Worker:
             actions.ResumeResource: lambda _: host.resume(),
             actions.ArmCheckers: lambda a: self._checkers.arm(a.armed),
             actions.AskWitness: self._ask_witness,
+            actions.ReadWitness: self._read_witness,
+            actions.WriteWitness: self._write_witness,
             actions.TellPeer: lambda a: self._link.send(
                 {"op": "tell_peer", "message": encode(a.message).decode()}
             ),
@@ -440,6 +454,30 @@ class Worker:
                 else events.WitnessAnswer(action.question, False, str(outcome.error))
             ),
         )
+
+    def _read_witness(self, action: actions.ReadWitness) -> None:
+        def answered(outcome: Outcome[Seen]) -> None:
+            seen = outcome.value() if outcome.error is None else None
+            self.event(events.WitnessRead(action.request, seen, str(outcome.error or "")))
+
+        lane = self._witness_lane if action.urgent else self._record_lane
+        lane.submit(lambda: self._known_memory().read(action.timeout_s), answered)
+
+    def _write_witness(self, action: actions.WriteWitness) -> None:
+        def answered(outcome: Outcome[tuple[bool, Seen]]) -> None:
+            done, seen = outcome.value() if outcome.error is None else (False, None)
+            self.event(events.WitnessWritten(action.request, done, seen, str(outcome.error or "")))
+
+        lane = self._witness_lane if action.urgent else self._record_lane
+        lane.submit(
+            lambda: self._known_memory().write(action.key_revision, action.record, action.timeout_s), answered
+        )
+
+    def _known_memory(self) -> Memory:
+        """Raises WitnessError where the history runs under a witness that the configuration does not name."""
+        if self._memory is None:
+            raise WitnessError("its addresses and certificates are not configured here any more")
+        return self._memory
 
     def _reply(self, action: actions.Reply) -> None:
         self._before_answer(action)

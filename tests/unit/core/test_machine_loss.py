@@ -116,7 +116,7 @@ def test_ping_grant_that_comes_too_late_is_not_acted_on() -> None:
     bench, _ = primary(witness=WitnessKind.PING)
     bench.wait(11)
     asked = bench.asked(actions.AskWitness)
-    assert asked and asked[-1].generation is not None
+    assert asked
     bench.wait(6)
     assert bench.state == "WAIT"
     bench.tell(events.WitnessAnswer(asked[-1].question, True))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from twinhull.core import actions, events, messages
 from twinhull.core.identity import Generation
 from twinhull.core.record import Record, Role, WitnessKind
@@ -251,18 +247,6 @@ def test_other_volume_is_refused_with_what_to_do() -> None:
     bench.connect(hello(volume=identity(44)))
     assert any("hold different volumes" in sentence for sentence in bench.said())
     assert bench.view().waiting_for.startswith("a person: ")
-
-
-@pytest.mark.parametrize(
-    ("record", "settings"),
-    [
-        (whole(witness=WitnessKind.ETCD), {}),
-        (whole(), {"witness": WitnessKind.ETCD}),
-    ],
-)
-def test_what_needs_a_memory_is_refused(record: Record, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="witness"):
-        Bench(record, **settings)
 
 
 def test_the_larger_time_out_rules() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.fakes.disk import FakeDisk
 
 from twinhull.core.identity import Generation, Id
+from twinhull.core.memory import WitnessMemory
 from twinhull.core.record import Record, Role, SavedState, WitnessKind
 from twinhull.storage.volume import Volume
 
@@ -33,6 +34,7 @@ FULL_RECORD = Record(
     peer_replica_id=PEER,
     running_ms=123_456_789_012,
     saved=SavedState(an_id(40), an_id(41), used=True),
+    witness_memory=WitnessMemory(an_id(50), 2**40, 2**39),
 )
 
 
