@@ -18,12 +18,12 @@ PUBLISH ?=
 JOBS ?= $(shell nproc)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-fleet test lint simulate chaos bench lab lab-down clean machine
+.PHONY: help demo demo-fleet test test-windows lint simulate chaos bench lab lab-down clean machine
 
 help: ## explain the targets
 	@echo "Twinhull: two servers, one VM, no shared storage."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: machine $(READY) ## show a real VM surviving the loss of its server, on this machine, in a few minutes (root)
 	@$(PYTHON) -m tests.lab.demo
@@ -34,6 +34,9 @@ demo-fleet: machine $(READY) ## show the playbooks against four systemd hosts on
 test: machine $(READY) ## everything that proves it: lint, unit to system tests, the collection, coverage (root)
 	@$(PYTHON) -m tests.lab clean
 	@$(PYTHON) -m tests.suites $(STEPS)
+
+test-windows: machine $(READY) ## what proves the Windows side: playbooks, agents and volumes under Windows Python (root)
+	@$(PYTHON) -m tests.suites windows wine
 
 lint: $(READY) ## ruff (rules and format) and mypy --strict
 	@$(VENV)/bin/ruff check $(CHECKED)

@@ -89,6 +89,7 @@ LANES: dict[str, tuple[Step, ...]] = {
         _command("lint", "make", "--no-print-directory", "lint"),
         _pytest("iscsi", "tests/integration/exports/iscsi", "tests/integration/iscsi_disk"),
         _pytest("fleet", "tests/system/fleet", coverage=False),
+        _pytest("wine", "tests/integration/wine", coverage=False),
         _command("collection", ".ci/collection"),
     ),
 }

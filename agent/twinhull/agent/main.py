@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from twinhull import config as configuration
 from twinhull import log as logs
@@ -80,11 +81,50 @@ def notify(state: str) -> None:
         sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+class Manager(Protocol):
+    """Who started the agent, and ends it."""
+
+    def takes(self, agent: Agent) -> None:
+        """Remember whom to end; called before it is at work."""
+
+    def ready(self) -> None:
+        """It is at work."""
+
+    def ending(self) -> None:
+        """It was told to end."""
+
+    def host_goes_down(self) -> bool:
+        """Whether its modules are to be handed over, because the host goes down with it."""
+
+
+class _Systemd:
+    """systemd, or a person at a terminal: signals, and notices to the one that asked for them."""
+
+    def takes(self, agent: Agent) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.end())
+
+    def ready(self) -> None:
+        notify("READY=1")
+
+    def ending(self) -> None:
+        notify("STOPPING=1")
+
+    def host_goes_down(self) -> bool:
+        return host_goes_down()
+
+
 def run(node_file: Path) -> int:
-    """Run the agent of this node until SIGTERM or SIGINT.
+    """Run the agent of this node until SIGTERM or SIGINT. Arguments and errors are those of `serve`."""
+    return serve(node_file, _Systemd())
+
+
+def serve(node_file: Path, manager: Manager) -> int:
+    """Run the agent of this node until its manager ends it.
 
     Args:
         node_file: the node's own configuration.
+        manager: who started this process.
 
     Raises:
         ConfigError: a configuration is invalid.
@@ -96,15 +136,14 @@ def run(node_file: Path) -> int:
     try:
         with _only_one(node.run_dir):
             agent = Agent(node_file, node, cluster)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: agent.end())
+            manager.takes(agent)
             agent.start(Methods(agent).table())
             log.info("the agent of %s in cluster %s is at work", node.node, cluster.cluster)
-            notify("READY=1")
+            manager.ready()
             threading.Thread(target=_feed_watchdog, args=(agent,), name="watchdog", daemon=True).start()
             agent.wait()
-            notify("STOPPING=1")
-            if host_goes_down():
+            manager.ending()
+            if manager.host_goes_down():
                 log.info("the host goes down: the modules are handed over")
                 agent.leave()
             agent.stop()

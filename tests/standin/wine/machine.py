@@ -24,6 +24,9 @@ from .files import PrefixFiles
 COMMAND_TIMEOUT_S = 900.0
 SERVICE_TIMEOUT_S = 300.0
 RUNNING = "4  RUNNING"
+PENDING = "2  START_PENDING"
+POLL_S = 0.5
+TASKKILL = "taskkill.exe"
 
 
 class WineMachine(ModelMachine):
@@ -70,7 +73,7 @@ class WineMachine(ModelMachine):
         if host is not self.state or not self._is_ours(program):
             return super().run_command(host, command)
         self.records.commands.append(command.argv)
-        if host.files.follow(program) is None:
+        if ":" in program and host.files.follow(program) is None:
             return Ran(2, stderr="The system cannot find the file specified", found=False)
         try:
             ran = self.prefix.session.run(
@@ -83,7 +86,7 @@ class WineMachine(ModelMachine):
     @staticmethod
     def _is_ours(program: str) -> bool:
         name = ntpath.basename(program.replace("/", "\\")).casefold()
-        return ":" in program and name in ("python.exe", "pythonw.exe")
+        return name == TASKKILL or (":" in program and name in ("python.exe", "pythonw.exe"))
 
     def programs(self) -> list[str]:
         """Programs with a path on C:, outside of Windows, that run now."""
@@ -134,6 +137,9 @@ class WineMachine(ModelMachine):
                     return f"The service could not be registered: {created.stdout.strip()}"
                 self._registered[name] = path
             started = self._wine("net", "start", name)
+            deadline_s = time.monotonic() + SERVICE_TIMEOUT_S
+            while PENDING in self._sc("query", name).stdout and time.monotonic() < deadline_s:
+                time.sleep(POLL_S)
             if self.is_running(name):
                 return ""
         except WineError as error:
