@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from . import linux_cmd
 from .commands import CommandTimeoutError, run
 from .linux_cmd import LoopStatus
+
+if sys.platform != "win32":  # it can be imported there, not used
+    import fcntl
 
 SYS_BLOCK = Path("/sys/block")
 LOOP_GET_STATUS64 = 0x4C05
