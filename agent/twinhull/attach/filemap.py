@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import json
 import os
 import struct
@@ -17,6 +16,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+if sys.platform != "win32":  # it can be imported there, not used
+    import fcntl
 
 FS_IOC_FIEMAP = 0xC020660B
 _HEAD = struct.Struct("=QQLLLL")
