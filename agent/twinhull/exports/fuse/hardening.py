@@ -6,10 +6,13 @@ If the kernel, short of memory, wrote our volume's dirty pages to get one for us
 from __future__ import annotations
 
 import os
-import resource
+import sys
 from pathlib import Path
 
 from . import syscalls
+
+if sys.platform != "win32":  # it can be imported there, not used
+    import resource
 
 CAP_IPC_LOCK = 14
 NEVER_KILL = -1000
