@@ -162,6 +162,7 @@ def _choose(pair: ChaosPair, common: int, runs: frozenset[str]) -> None:
 def _start_what_stopped(pair: ChaosPair) -> None:
     for node in pair.lab.nodes.values():
         look = pair.watch.now(node.name)
-        if look.state == "STOP" and look.words and not look.words.get("operation"):
-            pair.say(f"node {node.name} is stopped: {look.words['sentence']}")
+        words = look.words
+        if look.state == "STOP" and words and words["worker"]["alive"] and not words.get("operation"):
+            pair.say(f"node {node.name} is stopped: {words['sentence']}")
             order(pair, node, "start")

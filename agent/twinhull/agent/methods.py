@@ -436,7 +436,7 @@ class Methods:
         config = self._agent.cluster.module(module)
         repair, abandon = _flag(arguments, "repair"), _flag(arguments, "abandon")
         source = arguments.get("source")
-        if source is not None and source not in self._agent.cluster.nodes:
+        if source is not None and source not in list(self._agent.cluster.nodes):
             nodes = ", ".join(self._agent.cluster.nodes)
             raise UsageError(f"There is no node {source!r} to repair {module} from.", f"Nodes are: {nodes}.")
         if source is not None and not repair:

@@ -151,6 +151,10 @@ class Replacing:
 
         def rename() -> Path:
             volume = volume_directory(agent.node, module)
+            if not volume.exists():
+                raise UsageError(
+                    f"{module} has no volume on {agent.node.node}.", "There is nothing to set aside."
+                )
             kept = volume.with_name(f"{module}.released-{time.strftime('%Y%m%d-%H%M%S')}")
             volume.rename(kept)
             # The journals of moves that are over, and rescues of what is set aside.

@@ -78,6 +78,6 @@ def read_audit(path: Path, limit: int = 200) -> list[AuditEntry]:
         try:
             plain = json.loads(line)
             entries.append(AuditEntry(**plain))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
     return entries

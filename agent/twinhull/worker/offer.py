@@ -66,7 +66,7 @@ class OfferFile:
             return Offer(**{**words, "port": int(words["port"])})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise AttachError(
                 f"{self.path}, which tells where the module's disk is, cannot be read: {error}.",
                 "Remove it; the next start writes it anew.",
