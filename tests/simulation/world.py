@@ -77,7 +77,7 @@ def settings_of(rng: Rng) -> LifeSettings:
         timeout_s=timeout_s,
         grain=rng.pick((5, 5, 6, 6, 7, 8, 16)),
         calm_share=rng.pick((0.2, 0.6, 1.0, 1.3)),
-        relay_share=rng.pick((0.11, 0.3, 0.4, 0.4)),
+        relay_share=rng.pick((0.11, 0.2, 0.2, 0.2)),
         think_s=rng.pick((0.1, 0.3, 0.45)) * timeout_s,
         log_capacity=rng.pick((4, 4, 5, 8)),
         hot_blocks=rng.pick(
