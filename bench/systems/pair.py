@@ -21,6 +21,7 @@ from tests.lab.waiting import wait_until
 from bench import fio
 
 PATIENCE_S = 180.0
+MORE_PATIENCE_S = 20.0  # for each module: their workers start all at once
 CLOSE_POLL_S = 0.002
 TAKEN_OVER = b"is taken over by"
 MIB = 1 << 20
@@ -51,7 +52,7 @@ class Pair:
                 module: _words(number, module, size, timeout_s) for number, module in enumerate(names, 1)
             }
             self.lab.install_twinhull(words)
-            self.lab.wait_agents(PATIENCE_S)
+            self.lab.wait_agents(PATIENCE_S + MORE_PATIENCE_S * count)
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 list(pool.map(self._protect, names))
             self.wait_green()

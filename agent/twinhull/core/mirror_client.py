@@ -69,6 +69,7 @@ class Client:
         self.io = Io.CLOSED
         self.serving = False
         self.lease_s = NEVER_S
+        self.asked_s = NEVER_S
         self.fails_up = False
         self._queue: deque[Pending] = deque()
         self._blocked: list[Pending] = []
@@ -132,6 +133,7 @@ class Client:
             self._enqueue(piece)
 
     def _enqueue(self, item: Pending) -> None:
+        self.asked_s = self._desk.now_s
         if self.io is Io.OPEN and not self._queue and self._start(item):
             return
         self._queue.append(item)

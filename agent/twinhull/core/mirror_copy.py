@@ -132,8 +132,8 @@ class Copier:
         """What is not copied yet."""
         return self._left_blocks * BLOCK_BYTES
 
-    def _next_run(self) -> tuple[int, int, bool] | None:
-        """The next blocks to copy (first, number, digests first?), at most `_span` of them."""
+    def _next_run(self, largest: int) -> tuple[int, int, bool] | None:
+        """The next blocks to copy (first, number, digests first?), at most `largest` of them."""
         while not self._runs:
             if not self._pages:
                 return None
@@ -144,7 +144,7 @@ class Copier:
             unsure = self._desk.activity.unsure(page)
             self._runs.extend((page * PAGE_BLOCKS + first, count, unsure) for first, count in runs)
         first, count, unsure = self._runs.popleft()
-        taken = min(count, self._span)
+        taken = min(count, largest)
         if taken < count:
             self._runs.appendleft((first + taken, count - taken, unsure))
         return first, taken, unsure
@@ -177,7 +177,7 @@ class Copier:
         if not self._desk.plan_holds or self._client().io is Io.HELD:
             return
         while self._started and self._may_start():
-            run = self._next_run()
+            run = self._next_run(self._largest_blocks)
             if run is None:
                 break
             self._begin(*run)
@@ -185,13 +185,28 @@ class Copier:
             self._started = False
             self._desk.tell(CopyDone())
 
+    @property
+    def _yields(self) -> bool:
+        """Whether the client has requests, or had some a moment ago."""
+        return self._desk.now_s - self._client().asked_s < self._settings.yield_s
+
+    @property
+    def _largest_blocks(self) -> int:
+        """How many blocks may be copied in one piece; where there are holes, which cost nothing, more than else."""
+        if self._span > MAX_COPY_BLOCKS or not self._yields:
+            return self._span
+        return max(1, min(self._span, self._settings.yield_bytes_in_flight // BLOCK_BYTES))
+
     def _may_start(self) -> bool:
         settings = self._settings
         if not self._ops:
             return self._pace.allows(self._desk.now_s)
         if len(self._ops) >= settings.max_ops or self._client().in_flight > settings.busy_requests:
             return False
-        if self._bytes_in_flight + MAX_DATA_BYTES > settings.max_bytes_in_flight:
+        most_bytes, piece_bytes = settings.max_bytes_in_flight, MAX_DATA_BYTES
+        if self._yields:
+            most_bytes = piece_bytes = settings.yield_bytes_in_flight
+        if self._bytes_in_flight + piece_bytes > most_bytes:
             return False
         return self._pace.allows(self._desk.now_s)
 

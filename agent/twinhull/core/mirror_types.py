@@ -41,12 +41,17 @@ class ResyncSettings(NamedTuple):
         rate_limit_bytes_s: most content read a second, or None.
         busy_requests: with more of the client's requests than this under way, one copy is under way at most.
         max_ops: copies under way, holes included.
+        yield_bytes_in_flight: most content in flight, and its largest piece, while the client has requests: a write waits
+            behind all that was sent before it.
+        yield_s: for how long after the client's last request that goes on.
     """
 
     max_bytes_in_flight: int = 8 * 1024 * 1024
     rate_limit_bytes_s: int | None = None
     busy_requests: int = 4
     max_ops: int = 32
+    yield_bytes_in_flight: int = 128 * 1024
+    yield_s: float = 0.1
 
 
 class Progress(NamedTuple):

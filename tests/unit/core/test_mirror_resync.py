@@ -209,7 +209,9 @@ def test_a_copy_waits_for_writes_under_way_and_holds_back_new_ones_meanwhile() -
 
 
 def test_a_busy_client_leaves_room_for_one_copy() -> None:
-    bench = Bench(bits=range(0, 512, 64), log=(15,), resync=ResyncSettings(busy_requests=2)).primary()
+    bench = Bench(
+        bits=range(0, 512, 64), log=(15,), resync=ResyncSettings(busy_requests=2, yield_s=0.0)
+    ).primary()
     bench.frame(MarksEnd())
     tags = [bench.write(15 * EXTENT_BYTES + n * BLOCK_BYTES) for n in range(3)]
     bench.mirror.start_copy(bench.now_s)
@@ -225,6 +227,34 @@ def test_content_under_way_is_bounded() -> None:
     assert len(bench.asked(fx.ReadLocal)) == 2
     bench = copying(Bench(bits=range(BLOCKS), resync=ResyncSettings(max_bytes_in_flight=512 * KIB)))
     assert len(bench.asked(fx.ReadLocal)) == 1
+
+
+def test_while_the_client_asks_copies_are_small_and_one_at_a_time_and_large_again_afterwards() -> None:
+    limits = ResyncSettings(yield_bytes_in_flight=2 * BLOCK_BYTES, yield_s=0.1)
+    bench = Bench(bits=range(256), log=(15,), resync=limits).primary()
+    bench.frame(MarksEnd())
+    bench.write(15 * EXTENT_BYTES)
+    bench.mirror.start_copy(bench.now_s)
+    assert [read.length_bytes for read in bench.asked(fx.ReadLocal)] == [2 * BLOCK_BYTES]
+    bench.run()
+    bench.frame(Ack(1))
+    assert len(bench.asked(fx.ReadLocal)) == 1
+    bench.tick(0.2)
+    assert {read.length_bytes for read in bench.asked(fx.ReadLocal)} == {2 * BLOCK_BYTES, MIB}
+    assert len(bench.asked(fx.ReadLocal)) > 2
+
+
+def test_reads_of_the_client_make_a_copy_yield_as_well() -> None:
+    limits = ResyncSettings(yield_bytes_in_flight=BLOCK_BYTES, yield_s=0.1)
+    bench = copying(Bench(bits=range(BLOCKS), resync=limits))
+    first = bench.asked(fx.ReadLocal)
+    assert all(read.length_bytes == MIB for read in first)
+    bench.read(0, 4 * KIB)
+    for read in first:
+        give(bench, bytes(range(256)) * (read.length_bytes // 256))
+        bench.frame(CopyAck(bench.frames(Copy)[-1].op))
+    copies = [read for read in bench.asked(fx.ReadLocal) if read.hole_ok]
+    assert [read.length_bytes for read in copies] == [BLOCK_BYTES]
 
 
 def test_a_rate_limit_paces_the_copy() -> None:
