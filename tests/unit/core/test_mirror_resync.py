@@ -377,7 +377,7 @@ def test_the_second_keeps_its_marks_until_the_copy_is_confirmed() -> None:
 
 
 def test_a_copy_goes_on_where_it_was_with_the_same_peer() -> None:
-    bench = copying(Bench(bits=(1, 70, 140)))
+    bench = copying(Bench(bits=(1, 70, 140), resync=ResyncSettings(yield_s=0.0)))
     give(bench, None)
     bench.frame(CopyAck(1))
     waiting = bench.write(70 * BLOCK_BYTES)
