@@ -16,6 +16,14 @@ def test_the_checker_finds_nothing() -> None:
     source, program = engine.kit(), engine.present()
     assert source is not None
     assert program is not None
-    command = [program, "-NoProfile", "-File", source / "check.ps1", MODULE, "-Allow", NOT_IN_THE_REFERENCE]
+    command = [
+        str(program),
+        "-NoProfile",
+        "-File",
+        str(source / "check.ps1"),
+        str(MODULE),
+        "-Allow",
+        NOT_IN_THE_REFERENCE,
+    ]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")
