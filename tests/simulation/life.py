@@ -251,12 +251,14 @@ def _is_stopping(process: Process) -> bool:
 
 
 def _decide(world: World, pair: tuple[Unit, Unit]) -> None:
-    """Stop the one whose changes are given up, start the other as primary, then start the first again."""
+    """Stop the one whose changes are given up, start the other as primary, then start the first again.
+
+    The one that runs alone is kept, where one does; else where the VM ran last. A blank disk is never the better one.
+    """
     owner = world.judge.case(pair[0]).owner
-    winner = owner if owner in pair and owner is not None else pair[0]
-    for each in pair:  # the one that runs alone, where one does
-        if each.guest.running:
-            winner = each
+    holds = [each for each in pair if each.process is not None and not each.process.volume.record.blank]
+    runs = [each for each in holds if each.guest.running]
+    winner = (runs or [each for each in holds if each is owner] or holds or list(pair))[0]
     loser = winner.peer
     world.cover("person: decided")
     _say(world, winner, "is chosen by a person")
