@@ -102,11 +102,14 @@ def _doubtful(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
         )
     if mine.uptodate or theirs.uptodate or mine.running or theirs.running:
         return None
-    return Verdict(
-        Kind.NOTHING,
-        f"neither {me} nor {peer} holds a replica that is known to be whole; "
-        "start --as-primary on the better one, after looking at both",
-    )
+    nobody = f"neither {me} nor {peer} holds a replica that is known to be whole"
+    blank, holds = (me, peer) if mine.generation is None else (peer, me)
+    if mine.generation is None or theirs.generation is None:
+        return Verdict(
+            Kind.NOTHING,
+            f"{nobody}, and {blank} is blank; start --as-primary on {holds}, after looking at it",
+        )
+    return Verdict(Kind.NOTHING, f"{nobody}; start --as-primary on the better one, after looking at both")
 
 
 def _both_run(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
