@@ -80,6 +80,7 @@ class Rescue:
         self._name = name
         self._sequence = 0
         self.about = self._read_about()
+        self._is_sure = False
         self._key = bytes.fromhex(self.about.key)
         self._blocks = self.about.volume_bytes // BLOCK_BYTES
         self._begin()
@@ -87,7 +88,7 @@ class Rescue:
     def _begin(self) -> None:
         self.kept = PagedBitmap(self._blocks)
         self._entries: list[Entry] = []
-        self._end_bytes = DATA_BEGIN_BYTES
+        self._last_begin_bytes = self._end_bytes = DATA_BEGIN_BYTES
         self._number = 1
 
     @property
@@ -174,7 +175,24 @@ class Rescue:
         for entry in batch.entries:
             self.kept.set_range(entry.first, entry.blocks)
             bisect.insort(self._entries, entry)
-        self._end_bytes, self._number = batch.end_bytes, self._number + 1
+        self._last_begin_bytes, self._end_bytes = self._end_bytes, batch.end_bytes
+        self._number += 1
+
+    def make_sure(self) -> None:
+        """Have durable what was found in the file: a process that was killed may have written it and not synced it.
+
+        Before a copy goes on with a rescue of an earlier process; else what is kept by its word alone would be
+        overwritten. Only description and last batch can be in doubt. They are written once more, because a sync that
+        follows one that failed may succeed though nothing reached the disk. Raises DiskError.
+        """
+        if self._is_sure:
+            return
+        last = self._file.read(self._last_begin_bytes, self._end_bytes - self._last_begin_bytes)
+        if last:
+            self._file.write(self._last_begin_bytes, last)
+        self._file.write(self._sequence % 2 * SLOT_BYTES, encode_slot(self.about, self._sequence))
+        self._file.sync()
+        self._is_sure = True
 
     def keep(self, pieces: Iterable[Piece]) -> None:
         """Have the pieces durable; their blocks may be overwritten then. Raises DiskError (DiskFullError)."""

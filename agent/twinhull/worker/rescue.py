@@ -144,6 +144,7 @@ class Rescues:
     def _open(self, plan: RescuePlan | None) -> Rescue:
         rescue = self._rescue
         if rescue is not None and (plan is None or rescue.about.stage in COPYING):
+            rescue.make_sure()
             return rescue
         if plan is None:
             raise RescueFullError("There is no rescue to go on with.")

@@ -91,6 +91,40 @@ def test_a_torn_batch_counts_as_not_there_and_the_others_as_there(seed: int) -> 
     assert all(found[number] == contents(store(disk).open(1))[number] for number in found)
 
 
+def killed_before_its_sync(disk: FakeDisk) -> dict[int, bytes | None]:
+    """Keep two batches, the second of which no sync has followed; what the next process finds."""
+    _, rescue = store(disk).begin(Kind.RESYNC, "", "")
+    rescue.keep([Piece(1, 2, block("a", 2))])
+    disk.hook = lambda op, _file: (_ for _ in ()).throw(StopIteration) if op == "sync" else None
+    with pytest.raises((StopIteration, RuntimeError)):
+        rescue.keep([Piece(50, 3, block("t", 3)), Piece(60, 1, None)])
+    disk.hook = None
+    disk.kill()
+    found = contents(store(disk).open(1))
+    assert disk.pending_sectors() and {50, 60} <= set(found)
+    return found
+
+
+def test_what_a_killed_process_wrote_and_did_not_sync_is_made_sure_before_it_is_gone_on_with() -> None:
+    disk = FakeDisk()
+    found = killed_before_its_sync(disk)
+    store(disk).open(1).make_sure()
+    disk.power_loss()
+    assert contents(store(disk).open(1)) == found
+
+
+def test_what_a_failed_sync_may_have_lost_is_written_once_more() -> None:
+    disk = FakeDisk()
+    found = killed_before_its_sync(disk)
+    disk.fail_next("sync")
+    with pytest.raises(StorageError):
+        store(disk).open(1).make_sure()
+    disk.kill()
+    store(disk).open(1).make_sure()
+    disk.power_loss()
+    assert contents(store(disk).open(1)) == found
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_description_that_was_torn_leaves_the_one_before(seed: int) -> None:
     disk = FakeDisk()

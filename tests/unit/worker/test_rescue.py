@@ -142,6 +142,24 @@ def test_a_block_is_kept_once() -> None:
     assert len(entries) == 1 and bench.store.open(1).content(entries[0]) == b"x" * 4 * BLOCK_BYTES
 
 
+def test_a_block_of_a_killed_process_is_durable_before_a_copy_goes_on_over_it() -> None:
+    disk = FakeDisk()
+    bench = Bench(disk)
+    fill(bench, 0, 4)
+    bench.begin(RESYNC)
+    disk.fail_next("sync")  # stands for a kill before it: the batch lies in the cache only
+    bench.keep(0, 4)
+    bench.lane.run()
+    assert bench.done[0][1] is not None
+    disk.kill()
+    again = Bench(disk)
+    again.begin(RESYNC)
+    kept, error = again.opened[0]
+    assert error is None and kept is not None and 0 in kept
+    disk.power_loss()
+    assert 0 in Bench(disk).store.open(1).kept
+
+
 def test_the_rescue_of_a_resync_goes_with_its_end() -> None:
     bench = Bench(FakeDisk())
     bench.begin(RESYNC)
