@@ -323,8 +323,7 @@ class Host:
                 self._tell(events.ResourceStopFailed(reason_of(outcome.error)))
 
         if mode is StopMode.OFF:
-            self._force_lane.submit(self._resource.force_off, self._logged)
-            self._lane.submit(self._off, done)
+            self._turn_off(done)
         else:
             self._lane.submit(lambda: self._resource.stop(mode=mode.value, timeout_s=timeout_s), done)
 
@@ -340,9 +339,34 @@ class Host:
         """Let it go on, best effort."""
         self._pause_lane.submit(self._resource.resume, self._logged)
 
-    def _off(self) -> bool:
-        self._resource.force_off()
-        return False
+    def _turn_off(self, done: Callable[[Outcome[bool]], None]) -> None:
+        """Turn it off at once, and once more behind whatever the host lane is at, such as a start.
+
+        Over when both are: one that came late would turn off what was started since. What the second one says counts.
+        """
+        behind: list[Outcome[bool]] = []
+        at_once_over = False
+
+        def off() -> bool:
+            self._resource.force_off()
+            return False
+
+        def end() -> None:
+            if at_once_over and behind:
+                done(behind[0])
+
+        def at_once(outcome: Outcome[bool]) -> None:
+            nonlocal at_once_over
+            at_once_over = True
+            self._logged(Outcome(None, outcome.error))
+            end()
+
+        def later(outcome: Outcome[bool]) -> None:
+            behind.append(outcome)
+            end()
+
+        self._force_lane.submit(off, at_once)
+        self._lane.submit(off, later)
 
     def _logged(self, outcome: Outcome[None]) -> None:
         if outcome.error is not None:

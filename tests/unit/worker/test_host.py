@@ -132,6 +132,37 @@ def test_a_forced_stop_wins_over_a_start_that_is_under_way(scene: Scene) -> None
     assert not [told for told in scene.told if isinstance(told, events.ResourceStarted)]
 
 
+class LateResource(FakeResource):
+    """What turns it off at once is late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_turn_off = threading.Event()
+
+    def force_off(self) -> None:
+        if threading.current_thread().name.startswith("force"):
+            assert self.may_turn_off.wait(PATIENCE_S)
+        super().force_off()
+
+
+class LateScene(Scene):
+    def _resource(self) -> LateResource:
+        return LateResource()
+
+
+def test_a_resource_is_off_when_nothing_is_left_that_would_turn_it_off_later() -> None:
+    scene = LateScene()
+    assert isinstance(scene.resource, LateResource)
+    scene.run_resource()
+    scene.do(lambda: scene.host.stop(StopMode.OFF, 0.0))
+    scene.do(lambda: scene.host.detach(forced=False))  # behind it on the same lane
+    scene.until(events.Detached)
+    assert not [told for told in scene.told if isinstance(told, events.ResourceStopped)]
+    scene.resource.may_turn_off.set()
+    scene.until(events.ResourceStopped)
+    scene.close()
+
+
 def test_a_node_that_slept_before_a_start_starts_nothing(scene: Scene) -> None:
     scene.do(lambda: scene.host.attach(make=False))
     scene.until(events.Attached)

@@ -133,7 +133,9 @@ def refused_by_agent(text: str) -> bool:
 
 def test_the_words_are_the_same() -> None:
     assert sites_module.MODULE_KEYS == modules.MODULE_KEYS
-    assert sites_module.FILE_SYSTEMS["linux"] == modules.FILE_SYSTEMS
+    assert {
+        platform.name.lower(): kinds for platform, kinds in modules.FILE_SYSTEMS.items()
+    } == sites_module.FILE_SYSTEMS
     for kind, keys in modules._RESOURCE_KEYS.items():
         assert sites_module.RESOURCE_KEYS[kind.value] == keys
     for checker, keys in modules._CHECKER_KEYS.items():
