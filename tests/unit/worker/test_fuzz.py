@@ -46,7 +46,7 @@ def test_any_bytes_on_the_socket_are_read_or_refused(pieces: list[bytes]) -> Non
 
 @pytest.mark.parametrize("line", [TOO_DEEP, HUGE_NUMBER, "NaN", '{"a":' * 100_000, ""])
 def test_a_line_that_is_no_object_of_sane_depth_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         LineBuffer().feed(line.encode() + b"\n")
 
 
