@@ -72,15 +72,17 @@ class Volume:
         self._directory = directory
         self._files = files
         where = directory.name
-        self._metadata = self._load_metadata(where)
+        metadata = self._open_file(METADATA_FILE)
+        self._metadata = self._load_metadata(metadata, where)
         self.size_bytes, self.thick = self._metadata.geometry
         replica_id = self._metadata.record.replica_id
         self._data = self._open_data()
-        self._log = ActivityLog.load(
-            self._open_file(LOG_FILE), replica_id, -(-self.size_bytes // EXTENT_BYTES), where
-        )
-        self._bitmap = BitmapFile(self._open_file(BITMAP_FILE), replica_id, self.size_bytes)
+        log, bitmap = self._open_file(LOG_FILE), self._open_file(BITMAP_FILE)
+        self._log = ActivityLog.load(log, replica_id, -(-self.size_bytes // EXTENT_BYTES), where)
+        self._bitmap = BitmapFile(bitmap, replica_id, self.size_bytes)
         self._bits, damaged = self._bitmap.load(where)
+        for file in (metadata, log, bitmap):
+            file.sync()  # what was found may be of a process that was killed before its sync; it is believed from now on
         self.notes = self._metadata.notes
         """Sentences about what was found damaged at open and is harmless; for the log."""
         if damaged:
@@ -89,9 +91,9 @@ class Volume:
                 "what they stood for counts as different and will be compared.",
             )
 
-    def _load_metadata(self, where: str) -> Metadata:
+    def _load_metadata(self, file: File, where: str) -> Metadata:
         """The record that counts: never one whose durability was not confirmed, where that was noted."""
-        file, directory = self._open_file(METADATA_FILE), self._directory
+        directory = self._directory
         found = Metadata.load(file, where)
         if not directory.exists(UNCONFIRMED_FILE):
             return found

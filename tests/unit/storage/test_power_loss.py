@@ -43,8 +43,10 @@ def tears(count: int) -> Iterator[frozenset[int]]:
 def crashes(disk: FakeDisk, work: Work) -> Iterator[tuple[int, FakeDisk]]:
     """All disks that a power loss during `work` can leave, with the number of the change it hit."""
     plain = disk.clone()
-    work(Volume.open(plain.directory()))
-    for change in range(plain.changes):
+    volume = Volume.open(plain.directory())
+    at_open = plain.changes
+    work(volume)
+    for change in range(plain.changes - at_open):
         torn = disk.clone()
         volume = Volume.open(torn.directory())
         torn.crash_at(change)
@@ -54,7 +56,7 @@ def crashes(disk: FakeDisk, work: Work) -> Iterator[tuple[int, FakeDisk]]:
             left = torn.clone()
             left.power_loss(keep=kept.__contains__)
             yield change, left
-    assert plain.changes > 0
+    assert plain.changes > at_open
 
 
 def garbled(disk: FakeDisk, file: str, offset_bytes: int, length_bytes: int) -> Iterator[FakeDisk]:
@@ -311,3 +313,28 @@ def test_a_life_of_many_power_losses_loses_nothing_that_was_confirmed(seed: int,
         disk.power_loss(rng, garble=garble)
         volume = Volume.open(disk.directory())
         model.check(volume)
+
+
+def test_what_a_killed_process_recorded_and_did_not_sync_is_durable_once_the_next_one_believes_it() -> None:
+    disk = FakeDisk()
+    make(disk, GIB).close()
+    for work in (
+        lambda volume: volume.write_record(replace(volume.record, volume_id=FULL_RECORD.volume_id)),
+        lambda volume: volume.log_commit({3}),
+        lambda volume: volume.store_bits([(0, b"\x01" * 4096)]),
+    ):
+        volume = Volume.open(disk.directory())
+        disk.hook = lambda op, _file: (_ for _ in ()).throw(StopIteration) if op == "sync" else None
+        with pytest.raises((StopIteration, RuntimeError)):
+            work(volume)
+        disk.hook = None
+        disk.kill()
+        assert disk.pending_sectors()
+        believed = Volume.open(disk.directory())
+        disk.power_loss()
+        left = Volume.open(disk.directory())
+        assert (left.record, left.log_extents(), left.bits().page(0)) == (
+            believed.record, believed.log_extents(), believed.bits().page(0)
+        )  # fmt: skip
+        left.close()
+    assert left.record.volume_id == FULL_RECORD.volume_id and left.log_extents() == {3} and left.bits()
