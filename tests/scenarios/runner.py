@@ -187,11 +187,11 @@ def _setup(run: Run, what: str) -> None:
     world.advance(2)
 
 
-def _start(run: Run, name: str, override: str | None) -> None:
+def _start(run: Run, name: str, override: str | None, without_witness: str | None) -> None:
     world = run.world
     world.judge.overridden = world.judge.overridden or bool(override and world.peer(name).record.generation)
     run.world.spawn(name)
-    run.world.tell(name, events.Start(as_primary=bool(override)))
+    run.world.tell(name, events.Start(bool(override), bool(without_witness)))
 
 
 def _command(make: Callable[..., events.Event]) -> Callable[..., None]:
@@ -432,7 +432,7 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
     (_make(pattern), perform)
     for pattern, perform in (
         (r"given (nothing protected yet|the module runs on a, b in step|both stopped, b first)", _setup),
-        (r"start NODE( as primary)?", _start),
+        (r"start NODE( as primary)?( without the witness)?", _start),
         (r"stop NODE", _command(events.Stop)),
         (r"stop NODE by force", _command(lambda: events.Stop(forced=True))),
         (r"swap on NODE", _command(events.Swap)),

@@ -17,9 +17,13 @@ from .settings import StopMode
 
 
 class Start(NamedTuple):
-    """Start the module. `as_primary` is the override that a person asked for by name."""
+    """Start the module. `as_primary` is the override that a person asked for by name.
+
+    `without_witness`, beside it: also if a witness with a memory cannot be asked to take its record.
+    """
 
     as_primary: bool = False
+    without_witness: bool = False
 
 
 class Stop(NamedTuple):

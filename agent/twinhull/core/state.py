@@ -337,10 +337,16 @@ class Talk:
 
 @dataclass(slots=True)
 class Override:
-    """`start --as-primary`, while the witness's record is being taken; `base`: the history it was decided on."""
+    """`start --as-primary`, while the witness's record is being taken.
+
+    Args:
+        base: the history it was decided on.
+        without_witness: it goes on also if the witness cannot be asked in its time.
+    """
 
     generation: Generation
     base: Generation | None
+    without_witness: bool = False
 
 
 @dataclass(slots=True)

@@ -37,6 +37,9 @@ class ModuleView:
         role: the role recorded last (none, primary, secondary).
         timeout_s: the T that rules, seconds.
         operation: the operator's work under way (swap, stop, restart, ...), or empty.
+        witness: the kind of witness that rules here now (none, ping, etcd).
+        replica, peer_replica, history: ids of this replica, of the one it was mirrored with last and of the generation,
+            hexadecimal; empty when there is none.
     """
 
     module: str
@@ -68,3 +71,7 @@ class ModuleView:
     role: str
     timeout_s: float
     operation: str
+    witness: str
+    replica: str
+    peer_replica: str
+    history: str

@@ -67,6 +67,10 @@ def view(m: Module, now_s: float) -> ModuleView:
         role=record.role.name.lower(),
         timeout_s=m.timeout_s,
         operation=m.work.work.value if m.work else "",
+        witness=(m.settings.witness if record.volume_id is None else m.witness).name.lower(),
+        replica=record.replica_id.hex(),
+        peer_replica=record.peer_replica_id.hex() if record.peer_replica_id else "",
+        history=record.generation.id.hex() if record.generation else "",
     )
 
 

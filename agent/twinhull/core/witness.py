@@ -178,6 +178,10 @@ def _no_answer(m: Module, talk: Talk, detail: str) -> None:
 
 def _give_command_up(m: Module, talk: Talk) -> None:
     why = f"{m.witness_trouble}; nothing was changed. Repair it or the way to it, then try again."
+    if talk.purpose is Purpose.TAKE and m.override is not None and m.override.without_witness:
+        m.talk = None
+        work.override_taken(m, None)
+        return
     if talk.purpose is Purpose.TAKE:
         m.override = None
         m.reply("start", False, f"{m.name} was not started on {m.me}: {why}")

@@ -26,7 +26,7 @@ def on_start(m: Module, event: events.Start) -> None:
     if m.fault:
         m.reply("start", False, f"{m.name} cannot start on {m.me}: {m.fault}")
     elif event.as_primary:
-        _override(m)
+        _override(m, event.without_witness)
     elif m.mode is not Mode.STOP:
         m.reply("start", True, f"{m.name} is started on {m.me} already: it is {SHOWN[m.mode]}.")
     elif not host.is_off(m):
@@ -38,7 +38,7 @@ def on_start(m: Module, event: events.Start) -> None:
         m.reply("start", True, f"{m.name} is starting on {m.me}.")
 
 
-def _override(m: Module) -> None:
+def _override(m: Module, without_witness: bool) -> None:
     """A person says by name that this replica is the right one: a new generation begins."""
     refusal = _override_refusal(m)
     if refusal:
@@ -50,7 +50,7 @@ def _override(m: Module) -> None:
     if mine is not None and theirs is not None and theirs.generation is not None:
         generation = Generation(new, _both_parents(mine, theirs.generation))
     kind = m.settings.witness if mine is None else m.record.witness
-    m.override = Override(generation, mine)
+    m.override = Override(generation, mine, without_witness)
     if kind is WitnessKind.ETCD:
         m.say(f"{m.name}: {m.me} takes the record of the witness, because a person starts it by name.")
     else:
@@ -75,6 +75,8 @@ def override_taken(m: Module, granted: WitnessMemory | None) -> None:
     )
     what = "begins its first history" if first else "begins a new history by the order of a person"
     doubt = ", although it was not uptodate" if outdated and not first else ""
+    if granted is None and m.witness_remembers:
+        doubt += ", without the witness, which cannot be asked"
     alone.go_alone(m, override.generation, f"{m.me} {what}{doubt}", granted=granted)
     m.emit(actions.Say(f"start --as-primary of {m.name} on {m.me}{doubt}.", Level.WARNING, audit=True))
     m.reply("start", True, f"{m.name} starts on {m.me} as primary.")

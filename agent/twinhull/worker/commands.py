@@ -10,7 +10,10 @@ from twinhull.core.settings import StopMode
 
 
 def _start(arguments: Mapping[str, Any]) -> events.Event:
-    return events.Start(as_primary=bool(arguments.get("as_primary", False)))
+    return events.Start(
+        as_primary=bool(arguments.get("as_primary", False)),
+        without_witness=bool(arguments.get("without_witness", False)),
+    )
 
 
 def _stop(arguments: Mapping[str, Any]) -> events.Event:

@@ -6,7 +6,7 @@ import pytest
 
 from twinhull.core import actions, events, messages
 from twinhull.core.identity import Id
-from twinhull.core.record import Role, SavedState
+from twinhull.core.record import Role, SavedState, WitnessKind
 from twinhull.core.settings import Return, StopMode
 
 from .machine_bench import Bench, alone, hello, identity, primary, second, waiting, whole
@@ -591,3 +591,17 @@ def test_transition_that_never_settles_is_a_defect_and_says_so(monkeypatch: pyte
     monkeypatch.setattr(machine, "STEPS", (lambda m: m.emit(actions.Say("again")),))
     with pytest.raises(RuntimeError, match="does not settle"):
         bench.tell(events.Tick())
+
+
+def test_a_person_goes_on_without_the_witness_only_once_it_did_not_answer_in_its_time() -> None:
+    bench = waiting(whole(witness=WitnessKind.ETCD), witness=WitnessKind.ETCD, witness_timeout_s=2.0)
+    bench.tell(events.Start(as_primary=True, without_witness=True))
+    asked = bench.asked(actions.ReadWitness)[-1].request
+    assert not bench.asked(actions.OpenAlone)
+    bench.wait(3.0)
+    bench.tell(events.WitnessRead(asked, None, "no route to host"))
+    bench.wait(1.0)
+    assert bench.asked(actions.OpenAlone)
+    assert replies(bench)[-1] == ("start", True)
+    told = [said.sentence for said in bench.asked(actions.Say) if said.audit]
+    assert any("without the witness, which cannot be asked" in sentence for sentence in told)
