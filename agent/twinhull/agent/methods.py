@@ -26,9 +26,9 @@ from twinhull.errors import ConfigError, TransportError, TwinhullError, UsageErr
 from twinhull.transport import pki
 from twinhull.transport.control import Caller, RemoteError
 from twinhull.transport.tls import Role
-from twinhull.worker.parts import volume_directory
+from twinhull.worker.parts import check_witness_files, volume_directory
 
-from . import follow, protect, snapshot, verifying
+from . import follow, protect, snapshot, verifying, witnessing
 from .agent import Agent
 from .desired import Wish, unfinished_protection
 from .jobs import Job
@@ -53,6 +53,7 @@ COMMANDS = (
     "abandon",
     "checker-suspend",
     "checker-resume",
+    "witness-reset",
 )
 STOP_MODES = tuple(mode.value for mode in StopMode)
 WISHES: Mapping[str, Wish] = {"start": Wish.STARTED, "stop": Wish.STOPPED}
@@ -100,6 +101,7 @@ class Methods:
             "unprotect",
             "verify",
             "rescue",
+            "witness",
             "rescue_job",
             "rescue_now",
             "check_host",
@@ -366,6 +368,8 @@ class Methods:
     def _checked(self, text: str) -> tuple[configuration.ClusterConfig, configuration.Change]:
         agent = self._agent
         new = configuration.parse_cluster(text, "cluster.yml", agent.node)
+        if new.witness != agent.cluster.witness:
+            check_witness_files(new.witness)
         views = {name: supervisor.view for name, supervisor in list(agent.supervisors.items())}
         change = configuration.check_change(
             agent.cluster,
@@ -477,6 +481,14 @@ class Methods:
         return {
             "sentence": f"Rescue {number} of {module} {'is' if was else 'was'} not mounted{' any more' if was else ''}."
         }
+
+    def _witness(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What the witness with a memory holds for a module; nothing is changed."""
+        module = _text(arguments, "module")
+        self._agent.cluster.module(module)
+        supervisor = self._agent.supervisors.get(module)
+        view = (supervisor.view if supervisor is not None else None) or {}
+        return witnessing.show(self._agent.cluster, self._agent.node.node, module, view)
 
     def _rescue_job(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """What takes its time: `mount`, `diff`, `export`, `rollback`."""
@@ -626,7 +638,10 @@ def _flag(arguments: Mapping[str, Any], key: str) -> bool:
 
 def _command_details(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a command was given beside the module. Raises UsageError, before anything is changed."""
-    details: dict[str, Any] = {key: True for key in ("as_primary", "forced") if _flag(arguments, key)}
+    flags = ("as_primary", "forced", "without_witness")
+    details: dict[str, Any] = {key: True for key in flags if _flag(arguments, key)}
+    if "without_witness" in details and "as_primary" not in details:
+        raise UsageError("Going on without the witness is for a start as primary.", "Add --as-primary.")
     mode = arguments.get("mode")
     if mode:
         if mode not in STOP_MODES:

@@ -79,7 +79,14 @@ def danger_lines(
 ) -> list[str]:
     """What a dangerous command would do or lose, one sentence each. Pure."""
     if command == "start" and arguments.get("as_primary"):
-        return _override_lines(module, node, own, peer)
+        lines = _override_lines(module, node, own, peer)
+        return lines + _without_witness_lines(module) if arguments.get("without_witness") else lines
+    if command == "witness-reset":
+        return [
+            f"The witness's record of {module} is written anew, as {node} has it now: what stands there is lost.",
+            "Do this only where the module runs, and if you know why the witness is another one (it was set up anew, "
+            "or restored from a backup).",
+        ]
     if command == "stop":
         return _stop_lines(module, node, own, peer)
     if command == "protect" and not arguments.get("vm"):
@@ -111,6 +118,14 @@ def _override_lines(
         )
     lines.append("Whatever only the other node's replica holds is overwritten when it is copied over later.")
     return lines
+
+
+def _without_witness_lines(module: str) -> list[str]:
+    return [
+        f"If the witness cannot be asked, {module} starts without it: nothing then keeps the other node from running "
+        f"{module}, too, now or later. Make sure that the other node is off and stays off.",
+        "Once the witness answers again its record is taken; if it was set up anew, `twinhull witness reset` is needed.",
+    ]
 
 
 def _stop_lines(module: str, node: str, own: Mapping[str, Any], peer: Mapping[str, Any] | None) -> list[str]:

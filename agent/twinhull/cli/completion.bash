@@ -5,7 +5,7 @@ _twinhull() {
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "$path ${COMP_WORDS[index]}" in
-            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" rescue"|" rescue list"|" rescue show"|" rescue mount"|" rescue unmount"|" rescue diff"|" rescue export"|" rescue rollback"|" rescue drop"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" rescue"|" rescue list"|" rescue show"|" rescue mount"|" rescue unmount"|" rescue diff"|" rescue export"|" rescue rollback"|" rescue drop"|" witness"|" witness show"|" witness reset"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
                 path="$path ${COMP_WORDS[index]}" ;;
         esac
     done
@@ -85,6 +85,14 @@ _twinhull() {
         " rescue drop --node-config") words="@files" ;;
         " rescue drop --node") words=" " ;;
         " rescue drop --yes") words="@modules" ;;
+        " witness --node-config") words="@files" ;;
+        " witness --node") words=" " ;;
+        " witness show --node-config") words="@files" ;;
+        " witness show --node") words=" " ;;
+        " witness reset --node-config") words="@files" ;;
+        " witness reset --node") words=" " ;;
+        " witness reset --yes") words="@modules" ;;
+        " witness reset --timeout") words=" " ;;
         " logs --node-config") words="@files" ;;
         " logs --node") words=" " ;;
         " logs -n") words=" " ;;
@@ -144,9 +152,9 @@ _twinhull() {
     esac
     if [[ -z $words ]]; then
         case "$path" in
-            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job rescue logs snapshot config pki console agent worker exit-codes completion" ;;
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job rescue witness logs snapshot config pki console agent worker exit-codes completion" ;;
             " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
-            " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --yes" ;;
+            " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --without-witness --yes" ;;
             " stop") words="-h --help --node-config --node --json @modules --no-wait --timeout --forced --yes" ;;
             " restart") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
             " stopstart") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
@@ -167,6 +175,9 @@ _twinhull() {
             " rescue export") words="-h --help --node-config --node --json @modules --no-wait --timeout --path --to --image --partial" ;;
             " rescue rollback") words="-h --help --node-config --node --json @modules --no-wait --timeout --yes" ;;
             " rescue drop") words="-h --help --node-config --node --json @modules --yes" ;;
+            " witness") words="-h --help --node-config --node --json show reset" ;;
+            " witness show") words="-h --help --node-config --node --json @modules" ;;
+            " witness reset") words="-h --help --node-config --node --json @modules --yes --no-wait --timeout" ;;
             " logs") words="-h --help --node-config --node --json @modules -f --follow -n --lines --since --level" ;;
             " snapshot") words="-h --help --node-config --node --json --anonymise -o --output --timeout" ;;
             " config") words="-h --help --node-config --node --json check show apply normalise" ;;

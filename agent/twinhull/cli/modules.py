@@ -33,6 +33,10 @@ def run_command(shell: Shell, args: argparse.Namespace) -> int:
         "forced": getattr(args, "forced", False),
         "mode": getattr(args, "mode", None),
     }
+    if getattr(args, "without_witness", False):
+        if not facts["as_primary"]:
+            raise UsageError("--without-witness is for a start as primary.", "Add --as-primary.")
+        facts["without_witness"] = True
     command = "abandon" if getattr(args, "abandon", False) else args.agent_command
     if facts["as_primary"] or facts["forced"]:
         lines = danger(shell, args.module, command, **facts)

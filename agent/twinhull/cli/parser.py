@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..config import parse_duration_s
 from ..errors import UsageError
-from . import configuration, console, logs, modules, other, pki, rescue, snapshot, status
+from . import configuration, console, logs, modules, other, pki, rescue, snapshot, status, witness
 from .shell import Run
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<choices>.*)\)")
@@ -127,6 +127,7 @@ def build_parser() -> Parser:
     _add_modules(group)
     _add_protection(group)
     _add_rescue(group)
+    _add_witness(group)
     _add_looking(group)
     _add_config(group)
     _add_pki(group)
@@ -178,12 +179,19 @@ def _add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_modules(group: _Commands) -> None:
-    examples: tuple[str, ...] = ("start VM1", "start VM1 --as-primary", "start VM1 --as-primary --yes VM1")
+    examples: tuple[str, ...] = (
+        "start VM1",
+        "start VM1 --as-primary",
+        "start VM1 --as-primary --yes VM1",
+        "start VM1 --as-primary --without-witness",
+    )
     parser = _module_command(group, "start", "start a module on this node", examples)
     help_text = (
         "start from this node's data whatever is known of the other: what only the other node holds is lost"
     )
     parser.add_argument("--as-primary", action="store_true", help=help_text)
+    help_text = "with --as-primary: also if the witness cannot be asked; make sure that the other node is off"
+    parser.add_argument("--without-witness", action="store_true", help=help_text)
     _add_yes(parser)
 
     examples = ("stop VM1", "stop VM1 --forced", "--node b stop VM1")
@@ -311,6 +319,21 @@ def _add_rescue(group: _Commands) -> None:
     _add_yes(_rescue_command(group, "rollback", help_text, examples))
     examples = ("drop VM1 1", "drop VM1 1 --yes VM1")
     _add_yes(_rescue_command(group, "drop", "remove a rescue for good", examples, rescue.run_drop))
+
+
+def _add_witness(group: _Commands) -> None:
+    help_text = "the witness with a memory: what it holds for a module"
+    group = group.group("witness", help_text, ("witness show VM1", "witness reset VM1"))
+    examples: tuple[str, ...] = ("witness show VM1", "--node b witness show VM1", "witness show VM1 --json")
+    help_text = "read the module's record: who may start, under which history"
+    parser = group.add("show", help_text, examples, witness.run_show)
+    parser.add_argument("module", metavar="MODULE", help="name of the module")
+    examples = ("witness reset VM1", "witness reset VM1 --yes VM1")
+    help_text = "write the record anew on the node that runs the module: the witness that is there now is the right one"
+    parser = group.add("reset", help_text, examples, witness.run_reset)
+    parser.add_argument("module", metavar="MODULE", help="name of the module")
+    _add_yes(parser)
+    _add_no_wait(parser)
 
 
 def _add_looking(group: _Commands) -> None:

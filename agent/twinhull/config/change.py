@@ -135,6 +135,11 @@ def _cluster_warnings(old: ClusterConfig, new: ClusterConfig) -> list[str]:
         )
     if old.witness.kind is not new.witness.kind:
         warnings.append("the witness's kind changes: it takes effect only while both nodes are connected")
+    elif old.witness != new.witness:
+        warnings.append(
+            "the witness changes: a module that runs takes it when it is stopped on a node and started again there "
+            "(the SECOND first)"
+        )
     if old.keep is not new.keep and new.keep is not Keep.ASK:
         warnings.append("the keep policy changes: while the two nodes differ, 'ask' applies")
     return warnings

@@ -6,7 +6,6 @@ import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.record import WitnessKind
 from ..core.rescue import WhenFull
 from ..core.settings import Keep
 from .fit import check_modules, check_node
@@ -19,12 +18,12 @@ from .model import (
     NodeConfig,
     Ports,
     RescueConfig,
-    WitnessConfig,
 )
 from .modules import MODULE_KEYS, read_module
 from .paths import HERE, platform_of
 from .reader import Section, read_ip, read_label, read_name, suggestion
 from .tree import Mapping, Problems, Scalar, parse, read_text
+from .witness import check_hold, file_problems, read_witness
 
 CLUSTER_KEYS = ("cluster", "nodes", "networks", "ports", "witness", "keep", "rescue", "modules")
 NODE_KEYS = ("node", "data_dir", "run_dir", "log_dir", "pki_dir", "cluster_config", "libvirt_uri")
@@ -115,12 +114,15 @@ def parse_cluster(text: str, file: str = "cluster.yml", node: NodeConfig | None 
         networks=networks,
         modules=modules,
         ports=_read_ports(root),
-        witness=_read_witness(root, nodes),
+        witness=read_witness(root, nodes),
         keep=root.choice("keep", Keep, Keep.LONGEST_RUNNING),
         rescue=_read_rescue(root),
     )
     check_modules(modules_section, modules)
+    check_hold(root, config.witness, modules)
     if node is not None:
+        for key, problem in file_problems(config.witness, HERE):
+            root.section("witness", None).problem(key, problem)
         check_node(root, modules_section, config, node)
     problems.raise_if_any()
     return config
@@ -214,43 +216,6 @@ def _read_ports(root: Section) -> Ports:
             "export", f"is wrong: it must be at least {MAX_MODULES} away from {ports.data} ('data')"
         )
     return ports
-
-
-def _read_witness(root: Section, nodes: dict[str, NodeAddresses]) -> WitnessConfig:
-    section = root.section("witness", ("kind", "addresses", "timeout"))
-    kind = section.value("kind", _read_witness_kind, WitnessKind.NONE, required=root.has("witness"))
-    timeout_s = section.duration_s("timeout", 5.0, 0.5, 60.0)
-    addresses: list[str] = []
-    own = {address: name for name, node in nodes.items() for address in node.addresses.values()}
-    for item in section.items("addresses"):
-        try:
-            if not isinstance(item, Scalar):
-                raise ValueError("it must be an IP address")
-            address = read_ip(item.text)
-            if ipaddress.ip_address(address).is_loopback:
-                raise ValueError(f"{address} is a loopback address, which always answers")
-            if address in own:
-                raise ValueError(f"{address} is the node '{own[address]}' itself; name a third party")
-            if address not in addresses:
-                addresses.append(address)
-        except ValueError as error:
-            section.problems.add(item.line, f"'witness.addresses' is wrong: {error}")
-    if kind is WitnessKind.PING and not section.has("addresses"):
-        section.problem("kind", "is 'ping', which needs 'addresses', such as the gateway's")
-    if kind is WitnessKind.PING and section.has("addresses") and not section.items("addresses"):
-        section.problem("addresses", "must name at least one address")
-    if kind is WitnessKind.NONE and section.has("addresses"):
-        section.problem("addresses", "has no meaning with the kind 'none': did you mean 'kind: ping'?")
-    return WitnessConfig(kind, tuple(addresses), timeout_s)
-
-
-def _read_witness_kind(text: str) -> WitnessKind:
-    kinds = {"none": WitnessKind.NONE, "ping": WitnessKind.PING}
-    if text == "etcd":
-        raise ValueError("'etcd' is not available in this version: use none or ping")
-    if text not in kinds:
-        raise ValueError(f"'{text}' is not one of them{suggestion(text, kinds)}")
-    return kinds[text]
 
 
 def _read_rescue(root: Section) -> RescueConfig:

@@ -120,6 +120,14 @@ def _number(seconds: float) -> int | float:
 def _witness(witness: WitnessConfig) -> dict[str, Any]:
     if witness.kind is WitnessKind.PING:
         return {"kind": "ping", "addresses": list(witness.addresses), "timeout": _number(witness.timeout_s)}
+    if witness.kind is WitnessKind.ETCD:
+        files = {"ca": str(witness.ca), "cert": str(witness.cert), "key": str(witness.key)}
+        return {
+            "kind": "etcd",
+            "endpoints": list(witness.endpoints),
+            **files,
+            "timeout": _number(witness.timeout_s),
+        }
     return {"kind": "none", "timeout": _number(witness.timeout_s)}
 
 

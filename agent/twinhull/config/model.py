@@ -90,14 +90,20 @@ class WitnessConfig:
     """Who is asked before a node goes on alone.
 
     Args:
-        kind: NONE or PING.
+        kind: NONE, PING, or ETCD, which has a memory.
         addresses: of a ping witness.
         timeout_s: how long an answer is waited for, seconds.
+        endpoints: of an etcd witness, each `https://ADDRESS:PORT`.
+        ca, cert, key: files on both nodes: etcd's authority, and what this cluster shows to etcd.
     """
 
     kind: WitnessKind = WitnessKind.NONE
     addresses: tuple[str, ...] = ()
     timeout_s: float = 5.0
+    endpoints: tuple[str, ...] = ()
+    ca: PurePath | None = None
+    cert: PurePath | None = None
+    key: PurePath | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from twinhull.attach.nothing import NoAttacher
 from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
+from twinhull.checkers.witness.etcd import EtcdWitness, key_of, make_context, parse_endpoint
+from twinhull.checkers.witness.none import NoWitness
 from twinhull.clock import boot_clock_s
 from twinhull.config import (
     AttachKind,
@@ -29,11 +31,13 @@ from twinhull.config import (
     ModuleConfig,
     NetworkRole,
     NodeConfig,
+    WitnessConfig,
     module_settings,
 )
 from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
+from twinhull.core.record import WitnessKind
 from twinhull.core.settings import ModuleSettings
 from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
 from twinhull.exports.iscsi import target_name
@@ -383,11 +387,42 @@ def stream_settings(node: NodeConfig, cluster: ClusterConfig, module: ModuleConf
     )
 
 
-class AskedWitness:
-    """The configured witness, asked for one module of this node."""
+def check_witness_files(witness: WitnessConfig) -> None:
+    """Raises ConfigError when this host cannot use the certificates of the etcd witness; others need none."""
+    if witness.kind is WitnessKind.ETCD:
+        make_context(Path(str(witness.ca)), Path(str(witness.cert)), Path(str(witness.key)))
 
-    def __init__(self, node: NodeConfig, cluster: ClusterConfig, module: str) -> None:
-        self._witness = make_witness(cluster, node.node)
+
+def build_memory(cluster: ClusterConfig, module: str) -> EtcdWitness | None:
+    """The module's record in the witness that has a memory; None where another kind is configured.
+
+    Certificates are read at every question: what is wrong with them is told then, and renewed ones are taken.
+    """
+    witness = cluster.witness
+    if witness.kind is not WitnessKind.ETCD:
+        return None
+    ca, cert, key = Path(str(witness.ca)), Path(str(witness.cert)), Path(str(witness.key))
+    return EtcdWitness(
+        [parse_endpoint(endpoint) for endpoint in witness.endpoints],
+        key_of(cluster.cluster, module),
+        lambda: make_context(ca, cert, key),
+    )
+
+
+class AskedWitness:
+    """The configured witness without a memory, asked for one module of this node.
+
+    Args:
+        rules: the kind that rules by the module's record. While one with a memory is configured and both nodes have
+            not met since, it is another one.
+    """
+
+    def __init__(
+        self, node: NodeConfig, cluster: ClusterConfig, module: str, rules: Callable[[], WitnessKind]
+    ) -> None:
+        remembers = cluster.witness.kind is WitnessKind.ETCD
+        self._witness = None if remembers else make_witness(cluster, node.node)
+        self._rules = rules
         self._question = Question(
             number=0,
             cluster=cluster.cluster,
@@ -398,7 +433,13 @@ class AskedWitness:
 
     def ask(self) -> tuple[bool, str]:
         """Whether this node may go on alone, and why (not)."""
-        verdict = self._witness.ask(self._question)
+        witness = self._witness
+        if witness is None and self._rules() is WitnessKind.NONE:
+            witness = NoWitness()
+        if witness is None:
+            kind = self._rules().name.lower()
+            return False, f"{kind} rules here until both nodes have met, and is not configured any more"
+        verdict = witness.ask(self._question)
         return verdict.granted, verdict.detail
 
 
@@ -486,7 +527,8 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             ),
         ),
         make_checkers=lambda failed: make_checkers(module, node, failed, LAUNCHER),
-        witness=AskedWitness(node, cluster, name),
+        witness=AskedWitness(node, cluster, name, lambda: volume.record.witness),
+        memory=build_memory(cluster, name),
         link_path=node.run_dir / "workers" / f"{name}.sock",
         renew=renew,
         log=log,

@@ -14,7 +14,8 @@ from tests.unit.agent.agent_scene import OWN, PEER, PERSON, Scene, cluster_text,
 
 from twinhull.agent.desired import Wish
 from twinhull.agent.methods import PEER_METHODS
-from twinhull.errors import ConfigError, PeerUnreachableError, UsageError
+from twinhull.config import parse_cluster
+from twinhull.errors import ConfigError, PeerUnreachableError, UsageError, WitnessError
 from twinhull.log import read_audit
 from twinhull.transport.control import Caller, RemoteError
 from twinhull.transport.tls import Role
@@ -26,6 +27,7 @@ WRONG_COMMANDS: list[dict[str, Any]] = [
     {"module": "VM1", "command": "explode"},
     {"module": "nobody", "command": "start"},
     {"module": "VM1", "command": "start", "as_primary": "yes"},
+    {"module": "VM1", "command": "start", "without_witness": True},
     {"module": "VM1", "command": "stop", "forced": 1},
     {"module": "VM1", "command": "swap", "mode": "gently"},
     {"module": "VM1", "command": "swap", "mode": ["stop"]},
@@ -72,6 +74,57 @@ def test_a_command_reaches_the_worker_and_is_audited_with_who(agent: Scene) -> N
     assert agent.audited() == [("anna at laptop (anna)", "start", "VM1")]
     assert read_audit(agent.directory / "log" / "audit.log")[0].details == {"as_primary": "True"}
     assert agent.agent.wishes.get("VM1") is Wish.STARTED
+
+
+def test_a_start_without_the_witness_is_passed_on_and_audited_as_such(agent: Scene) -> None:
+    agent.workers["VM1"].after = view(state="ALONE", resource_state="running")
+    asked: dict[str, Any] = {"module": "VM1", "command": "start", "as_primary": True, "without_witness": True}
+    assert agent.job("command", **asked).ok
+    assert agent.workers["VM1"].sent[-1]["arguments"] == {"as_primary": True, "without_witness": True}
+    details = read_audit(agent.directory / "log" / "audit.log")[0].details
+    assert details == {"as_primary": "True", "without_witness": "True"}
+    assert any(
+        "Make sure that the other node is off" in line for line in agent.call("danger", **asked)["lines"]
+    )
+
+
+def test_a_reset_of_the_witness_reaches_the_worker_and_is_audited(agent: Scene) -> None:
+    assert agent.job("command", module="VM1", command="witness-reset").ok
+    assert agent.workers["VM1"].sent == [{"op": "command", "command": "witness-reset", "arguments": {}}]
+    assert agent.audited() == [("anna", "witness-reset", "VM1")]
+    assert agent.agent.wishes.get("VM1") is Wish.BOOT
+    assert "written anew" in agent.call("danger", module="VM1", command="witness-reset")["lines"][0]
+
+
+def test_without_a_witness_with_a_memory_there_is_nothing_to_show(agent: Scene) -> None:
+    with pytest.raises(UsageError, match="has no witness with a memory: its kind is none"):
+        agent.call("witness", module="VM1")
+    with pytest.raises(UsageError, match="There is no module"):
+        agent.call("witness", module="nobody")
+
+
+def etcd(agent: Scene) -> str:
+    files = ", ".join(f"{key}: {agent.directory}/{key}.pem" for key in ("ca", "cert", "key"))
+    return agent.cluster_file.read_text() + (
+        f"witness: {{kind: etcd, endpoints: ['https://192.0.2.9:1'], {files}, timeout: 0.5}}\n"
+    )
+
+
+def test_certificates_of_the_witness_that_this_node_lacks_are_refused_before_anything_is_applied(
+    agent: Scene,
+) -> None:
+    before = agent.cluster_file.read_text()
+    with pytest.raises(ConfigError, match="certificates of the etcd witness cannot be used"):
+        agent.call("config_apply", text=etcd(agent))
+    with pytest.raises(ConfigError, match="certificates of the etcd witness cannot be used"):
+        agent.call("config_store", PEER, text=etcd(agent))
+    assert agent.cluster_file.read_text() == before
+
+
+def test_a_witness_that_cannot_be_asked_says_so_with_its_own_code(agent: Scene) -> None:
+    agent.agent.cluster = parse_cluster(etcd(agent))
+    with pytest.raises(WitnessError, match=r"192\.0\.2\.9:1 cannot be reached"):
+        agent.call("witness", module="VM1")
 
 
 @pytest.mark.parametrize("arguments", WRONG_COMMANDS, ids=str)

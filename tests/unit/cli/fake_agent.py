@@ -87,7 +87,7 @@ class FakeAgent:
         """The table that a control server serves."""
         names = (
             "status", "command", "job", "danger", "logs", "config_show", "config_apply",
-            "protect", "unprotect", "verify", "snapshot", "snapshot_read",
+            "protect", "unprotect", "verify", "witness", "snapshot", "snapshot_read",
         )  # fmt: skip
         return {name: self._method(name) for name in names}
 
@@ -125,6 +125,16 @@ class FakeAgent:
 
     def _verify(self, module: str, repair: bool, source: str | None, abandon: bool, by: str) -> Plain:
         return self._command(module)
+
+    def _witness(self, module: str) -> Plain:
+        listed = [{"replica": "a1" * 16, "node": "a"}, {"replica": "b1" * 16, "node": ""}]
+        return {
+            "module": module, "node": "a", "kind": "etcd", "rules": "etcd",
+            "endpoints": ["https://10.77.9.1:2379"], "key": f"/twinhull/site-042/{module}",
+            "etcd_cluster": "c0ffee", "revision": 9, "key_revision": 7,
+            "record": {"generation": "d0" * 16, "parent": None, "may_start": listed, "node": "a"},
+            "sentence": "it lists a.",
+        }  # fmt: skip
 
     def _danger(self, module: str, command: str, **_facts: Any) -> Plain:
         return {"lines": self.danger_lines}

@@ -222,6 +222,8 @@ def test_a_module_that_is_not_there_is_refused_without_asking_anybody(console: C
 
 DANGEROUS = (
     ["start", "VM1", "--as-primary"],
+    ["start", "VM1", "--as-primary", "--without-witness"],
+    ["witness", "reset", "VM1"],
     ["stop", "VM1", "--forced"],
     ["protect", "VM1"],
     ["unprotect", "VM1", "--target", "/var/lib/libvirt/images"],
@@ -259,6 +261,37 @@ def test_an_override_is_confirmed_even_if_the_agent_sees_no_danger(console: Cons
     assert "Module VM1 starts from this node's data, whatever the other node holds." in console.err
     assert console.run("start", "VM1", "--as-primary", "--yes", "VM1") == 0
     assert console.agent.deeds()[-1][1]["as_primary"] is True
+
+
+def test_going_on_without_the_witness_belongs_to_a_start_as_primary(console: Console) -> None:
+    assert console.run("start", "VM1", "--without-witness") == 2
+    assert "--without-witness is for a start as primary.\nAdd --as-primary." in console.err
+    assert console.agent.asked == []
+    assert console.run("start", "VM1", "--as-primary", "--without-witness", "--yes", "VM1") == 0
+    asked = [arguments for _, arguments in console.agent.deeds()]
+    assert [facts["without_witness"] for facts in asked] == [True, True]
+
+
+def test_the_witness_is_shown_with_the_names_of_who_may_start(console: Console) -> None:
+    assert console.run("witness", "show", "VM1") == 0
+    assert console.out.splitlines()[0] == "Witness of VM1, asked from a: it lists a."
+    assert "may start     a and a replica b1b1b1b1" in console.out
+    assert "key           /twinhull/site-042/VM1 (revision 7)" in console.out
+    assert console.run("witness", "show", "VM1", "--json") == 0
+    assert json.loads(console.out)["record"]["generation"] == "d0" * 16
+    assert console.run("witness", "show", "VM7") == 2
+
+
+def test_a_witness_that_cannot_be_asked_has_an_exit_code_of_its_own(console: Console) -> None:
+    console.agent.down = RemoteError("10.77.9.1:2379 cannot be reached", "", 8)
+    assert console.run("witness", "show", "VM1") == 8
+
+
+def test_a_reset_of_the_witness_is_a_command_to_the_worker(console: Console) -> None:
+    assert console.run("witness", "reset", "VM1", "--yes", "VM1") == 0
+    method, arguments = console.agent.deeds()[-1]
+    assert (method, arguments["command"], arguments["module"]) == ("command", "witness-reset", "VM1")
+    assert "The witness's record of VM1 is written anew." in console.err
 
 
 def test_a_forced_stop_and_a_protection_without_danger_ask_nothing(console: Console) -> None:

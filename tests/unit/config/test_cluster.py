@@ -181,8 +181,8 @@ def test_a_short_configuration_gets_the_defaults() -> None:
         ),
         (
             "kind: none",
-            "kind: etcd",
-            "9: 'witness.kind' is wrong: 'etcd' is not available in this version: use none or ping",
+            "kind: zookeeper",
+            "9: 'witness.kind' is wrong: 'zookeeper' is not one of them: use none, ping, etcd",
         ),
         (
             "kind: none",

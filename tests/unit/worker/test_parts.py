@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from tests.unit.agent.agent_scene import cluster_text
 
 from twinhull import config as configuration
 from twinhull import log as logs
-from twinhull.config import ClusterConfig, NodeConfig
-from twinhull.errors import UsageError, VolumeFormatError
+from twinhull.config import ClusterConfig, NodeConfig, WitnessConfig
+from twinhull.core.record import WitnessKind
+from twinhull.errors import UsageError, VolumeFormatError, WitnessError
 from twinhull.exports.fuse import hardening
 from twinhull.log import read_audit
 from twinhull.storage.volume import Volume
@@ -73,9 +75,29 @@ def test_a_worker_is_built_with_a_blank_volume_and_finds_it_again(
 def test_without_a_witness_going_alone_is_granted_by_rule(
     node: NodeConfig, configured: ClusterConfig
 ) -> None:
-    granted, why = parts.AskedWitness(node, configured, "VM1").ask()
+    granted, why = parts.AskedWitness(node, configured, "VM1", lambda: WitnessKind.NONE).ask()
     assert isinstance(granted, bool)
     assert why
+
+
+def test_under_a_new_witness_with_a_memory_the_kind_that_still_rules_decides(
+    node: NodeConfig, configured: ClusterConfig
+) -> None:
+    endpoint, file = "https://192.0.2.9:2379", Path("/nowhere")
+    witness = WitnessConfig(WitnessKind.ETCD, (), 5.0, (endpoint,), file, file, file)
+    changed = dataclasses.replace(configured, witness=witness)
+    assert parts.AskedWitness(node, changed, "VM1", lambda: WitnessKind.NONE).ask()[0]
+    granted, why = parts.AskedWitness(node, changed, "VM1", lambda: WitnessKind.PING).ask()
+    assert (granted, why) == (
+        False,
+        "ping rules here until both nodes have met, and is not configured any more",
+    )
+    assert parts.build_memory(configured, "VM1") is None
+    built = parts.build_parts(node, changed, "VM1", LOG)
+    assert built.memory is not None
+    with pytest.raises(WitnessError, match=r"192\.0\.2\.9:2379 cannot be reached"):
+        built.memory.read(0.2)
+    built.volume.close()  # type: ignore[attr-defined]
 
 
 def test_a_volume_of_another_size_is_not_opened(node: NodeConfig, configured: ClusterConfig) -> None:

@@ -55,5 +55,6 @@ def make_witness(cluster: ClusterShape, node: str) -> Witness:
             ),
         )
     raise ConfigError(
-        f"The witness {kind.name.lower()} is not available in this version.", "Use none or ping."
+        f"The witness {kind.name.lower()} has a memory: its record is read and written, it is not asked for a grant.",
+        "This is a mistake in the program, not in the configuration.",
     )

@@ -26,6 +26,7 @@ from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_tree import (
 )
 from twinhull.config import cluster as agent_cluster
 from twinhull.config import fit, model, modules, units
+from twinhull.config import witness as agent_witness
 from twinhull.config.tree import InvalidConfigError
 
 from .test_examples import NAMES, load
@@ -48,6 +49,15 @@ VARIANTS = [
     ("site", "witness: {kind: ping, addresses: [10.1.0.1], timeout: 2 s}"),
     ("site", "witness: {kind: ping}"),
     ("site", "witness: {kind: etcd}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://10.9.0.1:2379'], ca: /p/a, cert: /p/c, key: /p/k, timeout: 3}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://10.9.0.1', 'https://10.1.0.11'], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://10.1.0.11'], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: ['http://10.9.0.1'], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://etcd.lan'], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://127.0.0.1'], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: [], ca: /p/a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: etcd, endpoints: ['https://10.9.0.1'], ca: a, cert: /p/c, key: /p/k}"),
+    ("site", "witness: {kind: none, ca: /p/a}"),
     ("site", "witness: {timeout: 3}"),
     ("site", "witness: {kind: ping, addresses: [10.1.0.11]}"),
     ("site", "ports: {control: 8410, heartbeat: 8411, data: 9000}"),
@@ -144,6 +154,9 @@ def test_the_words_are_the_same() -> None:
 
 
 def test_the_limits_are_the_same() -> None:
+    assert sites_cluster.MAX_ENDPOINTS == agent_witness.MAX_ENDPOINTS
+    kinds = {kind.name.lower(): keys for kind, keys in agent_witness.KIND_KEYS.items()}
+    assert kinds == sites_cluster.WITNESS_KEYS
     assert sites_module.MAX_MODULES == model.MAX_MODULES
     assert sites_words.SIZE_UNITS_BYTES == units.SIZE_UNITS_BYTES
     assert sites_words.DURATION_UNITS_S == units.DURATION_UNITS_S

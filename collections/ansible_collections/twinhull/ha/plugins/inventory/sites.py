@@ -61,7 +61,9 @@ options:
         description: C(control), C(heartbeat) and C(data). A module's data port is C(data) plus its number.
         type: dict
       witness:
-        description: C(kind) V(none) or V(ping), with C(addresses) and C(timeout).
+        description:
+          - C(kind) V(none), V(ping) with C(addresses), or V(etcd) with C(endpoints) and the files C(ca), C(cert) and
+            C(key) on both hosts; C(timeout).
         type: dict
       keep:
         description:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection
 from collections.abc import Mapping as Map
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_module import MAX_MODULES
 from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_section import Section, describe
@@ -20,6 +22,7 @@ from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_words import (
     read_ip,
     read_name,
     read_number,
+    read_path,
     suggestion,
 )
 
@@ -85,33 +88,95 @@ def read_ports(root: Section) -> dict[str, int]:
     return ports
 
 
-def read_witness(root: Section, own: Map[str, str]) -> dict[str, Any]:
+WITNESS_KEYS: Map[str, tuple[str, ...]] = {
+    "none": (), "ping": ("addresses",), "etcd": ("endpoints", "ca", "cert", "key"),
+}  # fmt: skip
+MAX_ENDPOINTS = 9
+_WITNESS_NEEDS = {
+    "addresses": "such as the gateway's",
+    "endpoints": "such as [https://10.77.9.1:2379]",
+    "ca": "the file of the authority of etcd's certificates",
+    "cert": "the file of the certificate that etcd knows this site by",
+    "key": "the file of that certificate's key",
+}
+
+
+def read_witness(root: Section, own: Map[str, str], platform: str | None = None) -> dict[str, Any]:
     """The witness; ``kind: none`` where nothing is said.
 
     Args:
         own: names of the site's nodes by each of their addresses: none of them can be the witness.
+        platform: of the nodes, whose paths the files' are; None: either (defaults of several sites).
     """
-    section = root.section("witness", ("kind", "addresses", "timeout"))
+    keys = tuple(key for of_kind in WITNESS_KEYS.values() for key in of_kind)
+    section = root.section("witness", ("kind", *keys, "timeout"))
     witness: dict[str, Any] = section.values(
-        {"kind": _read_witness_kind, "timeout": read_duration(0.5, 60.0)},
+        {"kind": one_of(WITNESS_KEYS), "timeout": read_duration(0.5, 60.0)},
         required=("kind",) if root.has("witness") else (),
     )
     kind = witness.setdefault("kind", "none")
-    addresses = list(dict.fromkeys(section.texts("addresses", lambda text: _read_third_party(text, own))))
-    if kind == "ping" and not section.has("addresses"):
-        section.problem("kind", "is 'ping', which needs 'addresses', such as the gateway's")
-    elif kind == "ping" and not section.items("addresses"):
-        section.problem("addresses", "must name at least one address")
-    if kind == "none" and section.has("addresses"):
-        section.problem("addresses", "has no meaning with the kind 'none': did you mean 'kind: ping'?")
-    return witness | ({"addresses": addresses} if addresses else {})
+    if section.has("kind") or not root.has("witness"):
+        _check_witness_keys(section, kind)
+    lists = {
+        "addresses": list(
+            dict.fromkeys(section.texts("addresses", lambda text: _read_third_party(text, own)))
+        ),
+        "endpoints": list(dict.fromkeys(section.texts("endpoints", read_endpoint))),
+    }
+    _check_endpoints(section, lists["endpoints"], own)
+    files = section.values({key: _read_file(platform) for key in ("ca", "cert", "key")})
+    return witness | {key: found for key, found in lists.items() if found} | files
 
 
-def _read_witness_kind(text: str) -> str:
-    if text == "etcd":
-        raise ValueError("'etcd' is not available in this version: use none or ping")
-    kind: str = one_of(("none", "ping"))(text)
-    return kind
+def _check_witness_keys(section: Section, kind: str) -> None:
+    for of_kind, keys in WITNESS_KEYS.items():
+        for key in keys:
+            if of_kind != kind and section.has(key):
+                section.problem(
+                    key, f"has no meaning with the kind '{kind}': did you mean 'kind: {of_kind}'?"
+                )
+            elif of_kind == kind and not section.has(key):
+                section.problem("kind", f"is '{kind}', which needs '{key}', {_WITNESS_NEEDS[key]}")
+    for key, what in (("addresses", "address"), ("endpoints", "endpoint")):
+        if key in WITNESS_KEYS[kind] and section.has(key) and not section.items(key):
+            section.problem(key, f"must name at least one {what}")
+
+
+def _check_endpoints(section: Section, endpoints: list[str], own: Map[str, str]) -> None:
+    if len(endpoints) > MAX_ENDPOINTS:
+        section.problem("endpoints", f"names {len(endpoints)} servers; at most {MAX_ENDPOINTS} are asked")
+    hosts = [str(urlsplit(endpoint).hostname) for endpoint in endpoints]
+    if hosts and all(host in own for host in hosts):
+        clash = f"{hosts[0]} is the node '{own[hosts[0]]}' itself, and no other server is named"
+        section.problem("endpoints", f"is wrong: {clash}; name a third party")
+
+
+def read_endpoint(text: str) -> str:
+    """``https://ADDRESS[:PORT]`` in its usual spelling, or ValueError."""
+    form = f"'{text}' is not of the form https://ADDRESS:PORT"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(form) from None
+    if parts.scheme != "https":
+        raise ValueError(f"'{text}' does not begin with https://, and a witness is only asked over TLS")
+    if not parts.hostname or parts.path not in ("", "/") or "?" in text or "#" in text or "@" in text:
+        raise ValueError(form)
+    if port == 0:
+        raise ValueError(f"'{text}' has no port from 1 to 65535")
+    address = read_ip(parts.hostname)
+    if ipaddress.ip_address(address).is_loopback:
+        raise ValueError(f"{address} is a loopback address: each node would ask another server")
+    return f"https://{f'[{address}]' if ':' in address else address}:{port or 2379}"
+
+
+def _read_file(platform: str | None) -> Any:
+    def read(text: str) -> str:
+        of = platform or ("linux" if text.startswith("/") else "windows")
+        return str(read_path(of)(text))
+
+    return read
 
 
 def _read_third_party(text: str, own: Map[str, str]) -> str:

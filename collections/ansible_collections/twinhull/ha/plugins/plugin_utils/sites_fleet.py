@@ -363,7 +363,7 @@ def _read_cluster(
         "nodes": {node.name: {"addresses": dict(node.addresses)} for node in nodes},
         "networks": dict(networks),
         "ports": read_ports(site),
-        "witness": read_witness(site, own),
+        "witness": read_witness(site, own, platform),
         "keep": read_keep(site),
         **({"rescue": rescue} if (rescue := read_rescue(site)) else {}),
         "modules": modules,
