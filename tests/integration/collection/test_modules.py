@@ -44,6 +44,23 @@ def test_a_swap_without_a_node_always_exchanges_the_roles(lab: Lab) -> None:
     assert lab.changing_commands() == ["swap VM1 --mode=save --no-wait", "swap VM1 --no-wait"]
 
 
+def test_a_swap_that_was_refused_for_a_moment_is_asked_for_again(lab: Lab) -> None:
+    with lab.edited() as state:
+        state["faults"]["fails_once"] = (
+            "VM1 is not PRIM on one node and SECOND on the other; nothing was swapped."
+        )
+    assert changed(lab.play(lab.task("swap", module="VM1", to="b"))) == [True]
+    assert lab.changing_commands() == ["swap VM1 --no-wait"] * 2
+
+
+def test_a_swap_that_was_abandoned_is_not_tried_again(lab: Lab) -> None:
+    with lab.edited() as state:
+        state["faults"]["fails_once"] = "The guest of VM1 did not stop; the swap was abandoned."
+    (result,) = lab.play(lab.task("swap", module="VM1", to="b"))
+    assert result["kind"] == "failed"
+    assert lab.changing_commands() == ["swap VM1 --no-wait"]
+
+
 def test_a_module_that_is_not_green_is_not_swapped(lab: Lab) -> None:
     with lab.edited() as state:
         state["modules"]["VM1"]["b"] = side("SECOND", "orange", uptodate=False)

@@ -168,10 +168,10 @@ def job(state: State, name: str) -> dict[str, Any]:
             "eta_s": 61,
         }
         return {**plain, "state": "running", "progress": progress, "message": "", "result": None}
-    if "fails" in faults:
+    if fails := faults.pop("fails_once", "") or faults.get("fails"):
         return {
             **plain,
-            **failed(faults["fails"], "Look at the guest.", faults.get("exit_code", 7)),
+            **failed(fails, "Look at the guest.", faults.get("exit_code", 7)),
             "result": None,
         }
     result = None if faults.get("no_effect") else effect(state, found["args"])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..plugin_utils import twinhull_status as goals
 from ..plugin_utils.twinhull_action import Result, TaskError, TwinhullAction
+from ..plugin_utils.twinhull_answer import JobFailedError
 from ..plugin_utils.twinhull_arguments import SWAP
 from ..plugin_utils.twinhull_host import Host
 from ..plugin_utils.twinhull_status import Status
+
+NOT_BEGUN = "nothing was swapped"
+"""What the agent says of a swap that it refused before it did anything."""
+SETTLE_S = 30.0
 
 
 class ActionModule(TwinhullAction):
@@ -47,16 +53,25 @@ class ActionModule(TwinhullAction):
         if self.check_mode:
             return {**result, "message": f"{module} would be swapped from {before} to {to}."}
         mode = () if options["mode"] is None else (f"--mode={options['mode']}",)
-        goal = goals.runs_on(module, to)
-        said = self.carry_out(
-            host,
-            ("swap", module, *mode),
-            options,
-            module,
-            goal=goal,
-            given_up=lambda seen: seen.green(module) and seen.runs_on(module) == (before,),
-            deadline_s=deadline_s,
-        )
+
+        def as_before(seen: Status) -> bool:
+            return seen.green(module) and seen.runs_on(module) == (before,)
+
+        def swap() -> str:
+            goal, words = goals.runs_on(module, to), ("swap", module, *mode)
+            return self.carry_out(
+                host, words, options, module, goal=goal, given_up=as_before, deadline_s=deadline_s
+            )
+
+        try:
+            said = swap()
+        except JobFailedError as refused:
+            # It was green a moment ago: the data may just have moved to another network.
+            if NOT_BEGUN not in str(refused):
+                raise
+            settled_s = min(deadline_s, time.monotonic() + SETTLE_S)
+            self.wait_for(host, as_before, options, module, f"{module}: wait for green", settled_s)
+            said = swap()
         if options["wait_green"]:
             self.wait_for(host, goals.green(module), options, module, f"{module}: wait for green", deadline_s)
         return {**result, "message": said or f"{module} runs on {to}."}
