@@ -21,6 +21,7 @@ FSCTL_QUERY_ALLOCATED_RANGES: Final = 0x940CF
 FSCTL_GET_RETRIEVAL_POINTERS: Final = 0x90073
 _GENERIC_READ, _GENERIC_WRITE = 0x80000000, 0x40000000
 _SHARE_READ = 0x1
+_SHARE_WRITE = 0x2
 _CREATE_NEW, _OPEN_EXISTING, _OPEN_ALWAYS = 1, 3, 4
 _NO_BUFFERING, _WRITE_THROUGH, _OVERLAPPED, _OPEN_REPARSE = 0x20000000, 0x80000000, 0x40000000, 0x00200000
 _ATTRIBUTE_DIRECTORY, _ATTRIBUTE_REPARSE = 0x10, 0x400
@@ -158,10 +159,17 @@ def _open(path: Path, access: int, share: int, how: int, flags: int) -> int:
 
 
 def open_unbuffered(path: Path, *, new: bool = False) -> int:
-    """Open for reading and writing without the cache; others may read. Raises OSError (FileNotFoundError, ...)."""
+    """Open for reading and writing without the cache. Raises OSError (FileNotFoundError, ...).
+
+    Others may open it, too: who may write is decided by the lock (`open_alone`).
+    """
     flags = _NO_BUFFERING | _WRITE_THROUGH | _OVERLAPPED | _OPEN_REPARSE
     return _open(
-        path, _GENERIC_READ | _GENERIC_WRITE, _SHARE_READ, _CREATE_NEW if new else _OPEN_EXISTING, flags
+        path,
+        _GENERIC_READ | _GENERIC_WRITE,
+        _SHARE_READ | _SHARE_WRITE,
+        _CREATE_NEW if new else _OPEN_EXISTING,
+        flags,
     )
 
 
