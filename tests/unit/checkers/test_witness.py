@@ -159,5 +159,5 @@ def test_the_configured_witness_is_made_and_knows_both_nodes_addresses() -> None
     for address, whose in (("192.0.2.10", "own"), ("192.0.2.11", "peer's")):
         with pytest.raises(ConfigError, match=whose):
             make_witness(cluster(WitnessKind.PING, address), "a")
-    with pytest.raises(ConfigError, match="etcd is not available"):
+    with pytest.raises(ConfigError, match="etcd has a memory"):
         make_witness(cluster(WitnessKind.ETCD), "a")
