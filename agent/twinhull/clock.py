@@ -13,8 +13,8 @@ if sys.platform == "win32":
         return int(tick_count_64()) / 1000
 
 else:
+    _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def boot_clock_s() -> float:
         """Seconds of a monotonic clock that counts suspend (CLOCK_BOOTTIME; where there is none, the monotonic one)."""
-        boot = getattr(time, "CLOCK_BOOTTIME", None)
-        return time.clock_gettime(boot) if boot is not None else time.monotonic()
+        return time.clock_gettime(_CLOCK)

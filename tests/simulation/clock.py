@@ -132,17 +132,17 @@ class SimLoop:
         for timer in self._timers.pop(slot):
             timer.fire()
 
-    def run_inline(self, call: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def run_inline(self, call: Callable[[Any], Any], argument: Any, done: Callable[[Any], None]) -> None:
         """A disk call of the leader; when the disk takes its time, the standby leads meanwhile."""
         process = self.process
         delay_s = process.node.inline_delay_s()
         if not delay_s:
-            done(call())
+            done(call(argument))
             return
 
         def finish() -> None:
             if not process.node.wait_for_disk(finish, process):
-                done(call())
+                done(call(argument))
 
         process.world.schedule.after(delay_s, finish, process)
         raise DeposedError

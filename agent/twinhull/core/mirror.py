@@ -26,7 +26,7 @@ from .mirror_copy import Copier
 from .mirror_flush import FlushRounds
 from .mirror_log import LogLane, Range
 from .mirror_second import Second
-from .mirror_types import Desk, Locks, MirrorProtocolError, Part, Pending, Progress, ResyncSettings
+from .mirror_types import SECONDARY, Desk, Locks, MirrorProtocolError, Part, Pending, Progress, ResyncSettings
 from .mirror_verify import APART, Repair, Verifier, VerifyReport, VerifySettings
 from .mirror_watch import Watch
 from .requests import Op
@@ -91,7 +91,7 @@ class Mirror:
     def take(self) -> list[Effect]:
         """Effects since the last `take`, in the order in which they must be performed."""
         desk = self._desk
-        if desk.part is Part.SECONDARY:
+        if desk.part is SECONDARY:
             self._second.acknowledge()
         effects = desk.effects
         if effects:
@@ -483,7 +483,7 @@ class Mirror:
         self._quiesce()
 
     def _log_demand(self) -> Iterable[Range]:
-        return (self._second if self._desk.part is Part.SECONDARY else self._client).log_demand()
+        return (self._second if self._desk.part is SECONDARY else self._client).log_demand()
 
     def _log_ready(self) -> None:
         (self._second if self._desk.part is Part.SECONDARY else self._client).drain()

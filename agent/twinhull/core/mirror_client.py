@@ -19,6 +19,7 @@ from .mirror_types import (
     NEED_LOCAL,
     NEED_PEER,
     NEVER_S,
+    PRIMARY,
     SECTOR_BYTES,
     Desk,
     Locks,
@@ -41,6 +42,10 @@ class Io(enum.Enum):
     CLOSED = 0
     HELD = 1
     OPEN = 2
+
+
+# Members of an enum are looked up slowly by their class (Python 3.11): these are asked for with every request.
+_CLOSED, _OPEN = Io.CLOSED, Io.OPEN
 
 
 class Client:
@@ -86,7 +91,7 @@ class Client:
         self, tag: int, op: Op, offset_bytes: int, length_bytes: int, data: Buffer | None, fua: bool
     ) -> None:
         """Take a request of the export. See `Mirror.submit`."""
-        if self.io is Io.CLOSED:
+        if self.io is _CLOSED:
             self._desk.effects.append(Complete(tag, errno.EIO))
             return
         if op == FLUSH:
@@ -134,7 +139,7 @@ class Client:
 
     def _enqueue(self, item: Pending) -> None:
         self.asked_s = self._desk.now_s
-        if self.io is Io.OPEN and not self._queue and self._start(item):
+        if self.io is _OPEN and not self._queue and self._start(item):
             return
         self._queue.append(item)
         if self.io is Io.OPEN:
@@ -178,7 +183,7 @@ class Client:
         item.extents = desk.activity.begin(item.offset_bytes, item.length_bytes)
         item.issued_s = desk.now_s
         item.need = NEED_LOCAL
-        if desk.part is Part.PRIMARY:
+        if desk.part is PRIMARY:
             item.need = _PEER_AND_LOCAL
             self._unacked.append(item)
             self._send(item)

@@ -25,12 +25,16 @@ class MirrorProtocolError(Exception):
     """The peer's worker sent a frame that the protocol forbids; the connection must be closed."""
 
 
-class Part(enum.Enum):
+class Part(enum.IntEnum):
     """This node's part in the session."""
 
     NONE = 0
     PRIMARY = 1
     SECONDARY = 2
+
+
+# Members of an enum are looked up slowly by their class (Python 3.11): these are asked for with every write.
+PRIMARY, SECONDARY = Part.PRIMARY, Part.SECONDARY
 
 
 class ResyncSettings(NamedTuple):

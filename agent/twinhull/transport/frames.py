@@ -86,8 +86,6 @@ SINCE_VERSION = dict.fromkeys(
 )
 """Types that did not exist in version 1."""
 
-_TYPES = {int(t): t for t in FrameType}
-
 _MAX_LENGTH = {
     FrameType.OPEN: MAX_OPEN_BYTES,
     FrameType.CLOSE: MAX_REASON_BYTES,
@@ -143,6 +141,27 @@ _NUMBERLESS = frozenset(
         FrameType.PEER_DISK_FAILED,
     }
 )
+
+
+class _Form(NamedTuple):
+    """What a header of one type may say."""
+
+    type: FrameType
+    flags: int
+    min_bytes: int
+    max_bytes: int
+    numberless: bool
+
+
+_FORMS = {
+    int(kind): _Form(
+        kind, _FLAGS.get(kind, 0), _MIN_LENGTH.get(kind, 0), _MAX_LENGTH[kind], kind in _NUMBERLESS
+    )
+    for kind in FrameType
+}
+
+# A member of an enum is looked up slowly by its class (Python 3.11): these are asked for with every write.
+_WRITE, _ACK, _COPY = FrameType.WRITE, FrameType.ACK, FrameType.COPY
 
 
 class Keepalive(NamedTuple):
@@ -225,7 +244,9 @@ def encode(envelope: Envelope, frame: DataFrame) -> list[Buffer]:
         ValueError: the frame cannot be sent (too long, empty, a negative or huge number).
     """
     if isinstance(frame, core.Write):
-        return _encode_bulk(envelope, FrameType.WRITE, frame.seq, frame.offset_bytes, frame.data)
+        return _encode_bulk(envelope, _WRITE, frame.seq, frame.offset_bytes, frame.data)
+    if isinstance(frame, core.Ack):
+        return [pack(envelope, _ACK, b"", frame.seq)]
     if isinstance(frame, core.Copy):
         return _encode_bulk(envelope, FrameType.COPY, frame.op, frame.offset_bytes, frame.data)
     if isinstance(frame, core.Digests):
@@ -259,8 +280,6 @@ def _encode_bulk(
 def _small(frame: DataFrame) -> tuple[FrameType, int, bytes]:
     """Type, number and payload of every frame without bulk data."""
     match frame:
-        case core.Ack(seq):
-            return FrameType.ACK, seq, b""
         case core.Flush(seq):
             return FrameType.FLUSH, seq, b""
         case core.Flushed(seq):
@@ -305,7 +324,8 @@ def _pack_range(offset_bytes: int, length_bytes: int) -> bytes:
 def pack(envelope: Envelope, kind: FrameType, payload: bytes, number: int = 0, flags: int = 0) -> bytes:
     """Header and payload of a frame without bulk data. Raises ValueError if it cannot be sent."""
     length_bytes = len(payload)
-    if not _MIN_LENGTH.get(kind, 0) <= length_bytes <= _MAX_LENGTH[kind]:
+    form = _FORMS[kind]
+    if not form.min_bytes <= length_bytes <= form.max_bytes:
         raise ValueError(f"a {kind.name} frame cannot carry {length_bytes} bytes")
     version, module, session, generation = envelope
     try:
@@ -369,14 +389,15 @@ def decode_header(buffer: Buffer, offset: int = 0) -> Header:
     )
     if magic != MAGIC:
         raise ProtocolError("bytes that are no frame")
-    known = _TYPES.get(kind)
-    if known is None:
+    form = _FORMS.get(kind)
+    if form is None:
         raise ProtocolError(f"a frame of the unknown type {kind}")
-    if reserved or flags & ~_FLAGS.get(known, 0):
+    known, known_flags, min_bytes, max_bytes, numberless = form
+    if reserved or flags & ~known_flags:
         raise ProtocolError(f"a {known.name} frame with unknown flags")
-    if not _MIN_LENGTH.get(known, 0) <= length_bytes <= _MAX_LENGTH[known]:
+    if not min_bytes <= length_bytes <= max_bytes:
         raise ProtocolError(f"a {known.name} frame of {length_bytes} bytes, which is too short or too long")
-    if number and known in _NUMBERLESS:
+    if number and numberless:
         raise ProtocolError(f"a {known.name} frame with a number")
     return Header(version, known, flags, length_bytes, module, session, generation, number)
 
@@ -388,11 +409,11 @@ def decode(header: Header, payload: memoryview) -> DataFrame:
         ProtocolError: the payload does not fit its type.
     """
     kind = header.type
-    if kind is FrameType.WRITE:
+    if kind is _WRITE:
         return core.Write(header.number, _bulk_offset(payload), payload[8:])
-    if kind is FrameType.ACK:
+    if kind is _ACK:
         return core.Ack(header.number)
-    if kind is FrameType.COPY:
+    if kind is _COPY:
         return core.Copy(header.number, _bulk_offset(payload), payload[8:])
     return _decode_rare(kind, header.number, payload)
 

@@ -27,6 +27,9 @@ from . import frames
 from .frames import Close, Envelope, FrameType, Header, Keepalive, Open
 
 MAX_HELD_BYTES = 64 << 20
+# Members of an enum are looked up slowly by their class (Python 3.11): these are asked for with every frame.
+_FIRST_DATA = int(frames.FIRST_DATA_TYPE)
+_OPENING_OR_CLOSING = frozenset({FrameType.OPEN, FrameType.CLOSE})
 _REMEMBERED_SESSIONS = 64
 
 
@@ -261,13 +264,13 @@ class StreamProtocol:
             header = frames.decode_header(buffer, position)
         except ProtocolError as error:
             raise self._fail(error.what) from error
-        if header.type in (FrameType.OPEN, FrameType.CLOSE):
+        if header.type in _OPENING_OR_CLOSING:
             return header
         if self.version is None:
             raise self._fail(f"a {header.type.name} frame before its opening")
         if header.module != self._tag:
             raise self._fail("a frame of another module")
-        outside = header.type < frames.FIRST_DATA_TYPE
+        outside = header.type < _FIRST_DATA
         if frames.SINCE_VERSION.get(header.type, 1) > self.version:
             raise self._fail(f"a {header.type.name} frame, which version {self.version} does not have")
         if header.version != self.version:
@@ -278,26 +281,31 @@ class StreamProtocol:
 
     def _handle(self, header: Header, payload: memoryview) -> Event | None:
         try:
-            match header.type:
-                case FrameType.MESSAGE:
-                    return MessageReceived(bytes(payload))
-                case FrameType.KEEPALIVE:
-                    return KeepaliveReceived(frames.decode_keepalive(header, payload))
-                case FrameType.OPEN:
-                    return self._opened(frames.decode_open(payload))
-                case FrameType.CLOSE:
-                    return self._closed(frames.decode_close(header, payload))
+            if header.type < _FIRST_DATA:
+                return self._handle_outside(header, payload)
             if self._admit(header):
                 return FrameReceived(frames.decode(header, payload))
             if header.session in self._ended:
                 self.dropped_frames += 1
-                return None
-            self._hold(header, frames.decode(header, memoryview(bytes(payload))))
+            else:
+                self._hold(header, frames.decode(header, memoryview(bytes(payload))))
         except ProtocolError as error:
             if self.closing_reason is not None:
                 raise
             raise self._fail(error.what) from error
         return None
+
+    def _handle_outside(self, header: Header, payload: memoryview) -> Event:
+        """A frame that belongs to no session."""
+        match header.type:
+            case FrameType.MESSAGE:
+                return MessageReceived(bytes(payload))
+            case FrameType.KEEPALIVE:
+                return KeepaliveReceived(frames.decode_keepalive(header, payload))
+            case FrameType.OPEN:
+                return self._opened(frames.decode_open(payload))
+            case _:
+                return self._closed(frames.decode_close(header, payload))
 
     def _hold(self, header: Header, frame: DataFrame) -> None:
         self._held.append((header, frame))

@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from ..core.frames import Buffer
 from ..errors import AuthenticationError, PeerUnreachableError, TransportError
@@ -320,7 +320,7 @@ class TlsStream:
         self._buffers.append(fresh)
         return fresh
 
-    def send(self, buffers: Iterable[Buffer]) -> None:
+    def send(self, buffers: Sequence[Buffer]) -> None:
         """Encrypt and write now what the network takes; keep the rest (as a copy) for `flush`.
 
         Small buffers share a TLS record. The buffers may change as soon as this returns.
@@ -389,8 +389,15 @@ class TlsStream:
         return tls
 
 
-def coalesce(buffers: Iterable[Buffer]) -> Iterable[memoryview]:
+def coalesce(buffers: Sequence[Buffer]) -> Iterable[memoryview]:
     """The same bytes in pieces that are whole TLS records: small buffers joined, large ones not copied."""
+    total_bytes = sum(map(len, buffers))
+    if total_bytes > RECORD_BYTES:
+        return _records(buffers)
+    return (memoryview(b"".join(buffers)),) if total_bytes else ()
+
+
+def _records(buffers: Iterable[Buffer]) -> Iterable[memoryview]:
     record = bytearray()
     for buffer in buffers:
         view = memoryview(buffer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from twinhull.core.effects import (
     DigestLocal,
@@ -74,7 +74,15 @@ def judged(outcome: Outcome[object]) -> tuple[str | None, bool]:
         return None, False
     if not isinstance(error, DiskError):
         raise error
+    return _told(error)
+
+
+def _told(error: DiskError) -> tuple[str, bool]:
     return error.what.rstrip("."), isinstance(error, DiskFullError)
+
+
+_Changed = tuple[int, str | None, bool]
+"""How an effect that changes the data file ended: its ticket, the error, and whether the disk is full."""
 
 
 class Disk:
@@ -117,7 +125,7 @@ class Disk:
     ) -> None:
         """Do what the effect asks; its answer goes to the mirror, now or later."""
         if isinstance(effect, LocalWrite):
-            self._in_order(partial(self._write, effect))
+            self.write(effect)
         elif isinstance(effect, ReadLocal):
             self._read(effect)
         elif isinstance(effect, LocalFlush):
@@ -130,6 +138,13 @@ class Disk:
             self._keep(effect)
         else:
             self._sync_log(effect)
+
+    def write(self, effect: LocalWrite) -> None:
+        """`perform` for the one effect that comes with every write."""
+        if self._busy or self._waiting:
+            self._waiting.append(partial(self._write, effect))
+        else:
+            self._write(effect)
 
     def resume(self) -> None:
         """Hand the disk what queued behind a stuck write. From the pump only."""
@@ -160,22 +175,33 @@ class Disk:
             call()
 
     def _write(self, effect: LocalWrite) -> None:
-        volume = self._volume
-        self._inline(effect.ticket, lambda: volume.write(effect.offset_bytes, effect.data))
+        self._busy = True
+        self._loop.run_inline(self._write_now, effect, self._changed)
+
+    def _write_now(self, effect: LocalWrite) -> _Changed:
+        ticket, offset_bytes, data = effect
+        try:
+            self._volume.write(offset_bytes, data)
+        except DiskError as error:
+            return ticket, *_told(error)
+        return ticket, None, False
 
     def _discard(self, effect: LocalDiscard) -> None:
-        volume = self._volume
-        self._inline(effect.ticket, lambda: volume.discard(effect.offset_bytes, effect.length_bytes))
-
-    def _inline(self, ticket: int, call: Callable[[], None]) -> None:
         self._busy = True
+        self._loop.run_inline(self._discard_now, effect, self._changed)
 
-        def done(outcome: object) -> None:
-            self._busy = False
-            error, full = judged(cast("Outcome[object]", outcome))  # what outcome_of made below
-            self._answers.local_done(ticket, error, full, self._clock())
+    def _discard_now(self, effect: LocalDiscard) -> _Changed:
+        ticket, offset_bytes, length_bytes = effect
+        try:
+            self._volume.discard(offset_bytes, length_bytes)
+        except DiskError as error:
+            return ticket, *_told(error)
+        return ticket, None, False
 
-        self._loop.run_inline(lambda: outcome_of(call), done)
+    def _changed(self, result: _Changed) -> None:
+        self._busy = False
+        ticket, error, full = result
+        self._answers.local_done(ticket, error, full, self._clock())
 
     def _flush(self, effect: LocalFlush) -> None:
         def done(outcome: Outcome[None]) -> None:

@@ -11,16 +11,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import selectors
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from twinhull.clock import boot_clock_s
 
+from .polling import READABLE, WRITABLE, Poller
+
 Callback = Callable[[], None]
+T = TypeVar("T")
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +65,15 @@ class Loop:
         self._pump = pump
         self._stall_s = stall_s
         self._clock = clock
-        self._selector = selectors.DefaultSelector()
+        self._poller = Poller()
+        self._watches: dict[int, tuple[Callback, Callback | None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._messages: deque[Callback] = deque()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._drain_wakes)
+        self.watch(self._wake_receiver.fileno(), self._drain_wakes)
         self._lead_lock = threading.Lock()
         self._leader: int | None = None
         self._inline_since_s: float | None = None
@@ -80,17 +85,13 @@ class Loop:
 
     def watch(self, file: int, callback: Callback, *, write: Callback | None = None) -> None:
         """Call `callback` when `file` is readable, `write` (if given) when it is writable. Replaces an earlier watch."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write is not None else 0)
-        data = callback if write is None else (callback, write)
-        if file in self._selector.get_map():
-            self._selector.modify(file, events, data)
-        else:
-            self._selector.register(file, events, data)
+        self._poller.watch(file, write=write is not None)
+        self._watches[file] = callback, write
 
     def unwatch(self, file: int) -> None:
         """Stop watching; harmless when it was not watched, or is closed already (-1)."""
-        if file >= 0 and file in self._selector.get_map():
-            self._selector.unregister(file)
+        if self._watches.pop(file, None) is not None:
+            self._poller.unwatch(file)
 
     def call_at(self, when_s: float, callback: Callback) -> Timer:
         """Call at a time of the loop's clock."""
@@ -102,11 +103,11 @@ class Loop:
         """Call after so many seconds."""
         return self.call_at(self._clock() + delay_s, callback)
 
-    def run_inline(self, call: Callable[[], object], done: Callable[[object], None]) -> None:
+    def run_inline(self, call: Callable[[T], R], argument: T, done: Callable[[R], None]) -> None:
         """Make a disk call in this thread and hand its result to `done`, on whichever thread leads then."""
         with self._lead_lock:
             self._inline_since_s = time.monotonic()
-        result = call()
+        result = call(argument)
         with self._lead_lock:
             leading = self._leader == threading.get_ident()
             if leading:
@@ -175,18 +176,19 @@ class Loop:
             return True
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(self._wait_s()):
-            data = key.data
-            if type(data) is tuple:
-                if events & selectors.EVENT_WRITE:
-                    data[1]()
-                if events & selectors.EVENT_READ:
-                    data[0]()
-            else:
-                data()
+        watches = self._watches
+        ready = [
+            (watches[file], events) for file, events in self._poller.wait(self._wait_s()) if file in watches
+        ]
+        for (read, write), events in ready:
+            if write is not None and events & WRITABLE:
+                write()
+            if events & READABLE:
+                read()
         messages = self._messages
-        for _ in range(len(messages)):
-            messages.popleft()()
+        if messages:
+            for _ in range(len(messages)):
+                messages.popleft()()
         timers = self._timers
         if timers:
             now_s = self._clock()

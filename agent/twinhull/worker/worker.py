@@ -189,6 +189,7 @@ class Worker:
             clock=clock,
         )
         self._perform_action = self._action_table()
+        self._perform_effect = self._effect_table()
 
     # ---- running ---------------------------------------------------------------------------------
 
@@ -256,9 +257,11 @@ class Worker:
 
     def _pump(self) -> None:
         """Perform everything that can be performed now. The only caller of inline disk calls."""
+        waiting, perform = self._effects, self._perform_effect
         while True:
-            if self._effects:
-                self._perform(self._effects.popleft())
+            if waiting:
+                effect = waiting.popleft()
+                perform[type(effect)](effect)
             elif self._take_effects():
                 continue
             elif self._events:
@@ -301,17 +304,24 @@ class Worker:
             self._stream.flush()
         return True
 
-    def _perform(self, effect: effects.Effect) -> None:
-        if isinstance(effect, effects.Complete):
-            self._host.reply(effect.tag, effect.error, effect.data)
-        elif isinstance(effect, effects.Tell):
-            self.event(cast(events.Event, effect.event))
-        elif isinstance(effect, effects.RescueOld):
-            self._rescues.keep(effect)
-        elif isinstance(effect, effects.VerifyEnded):
-            self._verification.ended(effect)
-        elif not isinstance(effect, effects.SendFrame):
-            self._disk.perform(effect)
+    def _effect_table(self) -> Mapping[type, Callable[[Any], None]]:
+        disk, reply = self._disk, self._host.reply
+        on_disk = (
+            effects.LocalDiscard,
+            effects.LocalFlush,
+            effects.ReadLocal,
+            effects.DigestLocal,
+            effects.KeepOld,
+            effects.SyncLog,
+        )
+        return {
+            **dict.fromkeys(on_disk, disk.perform),
+            effects.LocalWrite: disk.write,
+            effects.Complete: lambda complete: reply(*complete),
+            effects.Tell: lambda tell: self.event(tell.event),
+            effects.RescueOld: self._rescues.keep,
+            effects.VerifyEnded: self._verification.ended,
+        }
 
     def _perform_batch(self, batch: actions.Batch) -> None:
         if batch.persist is None:

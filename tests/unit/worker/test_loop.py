@@ -23,7 +23,8 @@ class Driven:
 
     def pump(self) -> None:
         while self.inline:
-            self.loop.run_inline(*self.inline.pop(0))
+            call, done = self.inline.pop(0)
+            self.loop.run_inline(lambda make: make(), call, done)
 
 
 def test_messages_of_other_threads_are_called_in_order_by_the_leader() -> None:

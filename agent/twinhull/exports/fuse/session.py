@@ -18,6 +18,10 @@ FILE_ID = 2
 SECTOR_BYTES = 512
 MAX_TRANSFER_BYTES = 1 << 20
 
+# Members of an enum are looked up slowly by their class (Python 3.11): these are asked for with every request.
+_WRITE, _READ, _FSYNC, _FALLOCATE = Opcode.WRITE, Opcode.READ, Opcode.FSYNC, Opcode.FALLOCATE
+_OP_WRITE, _OP_READ = Op.WRITE, Op.READ
+
 _SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 _NOTHING_TO_DO = frozenset(
     {Opcode.FLUSH, Opcode.RELEASE, Opcode.RELEASEDIR, Opcode.FSYNCDIR, Opcode.ACCESS, Opcode.DESTROY}
@@ -57,21 +61,21 @@ class OneFileSession:
         """The bytes of an answer to a request (of a read: those before its data)."""
         if error:
             return p.error_reply(tag, error)
-        if op is Op.WRITE:
+        if op is _OP_WRITE:
             return p.write_reply(tag, length_bytes)
-        if op is Op.READ:
+        if op is _OP_READ:
             return p.read_reply_header(tag, length_bytes)
         return p.reply(tag)
 
     def _dispatch(self, header: p.Header, message: memoryview) -> Request | bytes | None:
         opcode, tag = header.opcode, header.unique
-        if opcode == Opcode.WRITE:
+        if opcode == _WRITE:
             return self._write(tag, message)
-        if opcode == Opcode.READ:
+        if opcode == _READ:
             return self._read(tag, message)
-        if opcode == Opcode.FSYNC:
+        if opcode == _FSYNC:
             return Request(tag, Op.FLUSH, 0, 0)
-        if opcode == Opcode.FALLOCATE:
+        if opcode == _FALLOCATE:
             return self._fallocate(tag, message)
         return self._chore(header, message)
 
@@ -123,7 +127,7 @@ class OneFileSession:
         if not write.length_bytes:
             return p.write_reply(tag, 0)
         fua = bool(write.flags & os.O_DSYNC)
-        return Request(tag, Op.WRITE, write.offset_bytes, write.length_bytes, data, fua)
+        return Request(tag, _OP_WRITE, write.offset_bytes, write.length_bytes, data, fua)
 
     def _read(self, tag: int, message: memoryview) -> Request | bytes:
         read = p.parse_transfer(message)
@@ -132,7 +136,7 @@ class OneFileSession:
             return p.reply(tag)
         if length > MAX_TRANSFER_BYTES or not self._fits(read.offset_bytes, length):
             return p.error_reply(tag, errno.EINVAL)
-        return Request(tag, Op.READ, read.offset_bytes, length)
+        return Request(tag, _OP_READ, read.offset_bytes, length)
 
     def _fallocate(self, tag: int, message: memoryview) -> Request | bytes:
         wish = p.parse_fallocate(message)
