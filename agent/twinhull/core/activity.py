@@ -100,6 +100,8 @@ class Activity:
         self._new_bits = PagedBitmap(bits.blocks)
         self._stale_bits: PagedBitmap | None = None
         self._touched: list[Extent] = []
+        self._aged: set[Extent] = set()
+        """Whatever has marks that are not new, and perhaps more: a flush looks at these alone."""
         self._last_mask = (1 << (size_bytes % EXTENT_BYTES // BLOCK_BYTES)) - 1 or FULL_EXTENT
         self._last_extent = (size_bytes - 1) >> EXTENT_SHIFT
         for number in log_extents:
@@ -108,6 +110,7 @@ class Activity:
             extent = Extent(number, coarse=True)
             extent.kept = self._whole(number)
             self.extents[number] = extent
+            self._aged.add(extent)
 
     def _whole(self, number: int) -> int:
         return self._last_mask if number == self._last_extent else FULL_EXTENT
@@ -160,6 +163,7 @@ class Activity:
         for extent in self._touched:
             extent.old |= extent.new
             extent.new = 0
+        self._aged.update(self._touched)
         self._touched = []
         if self._new_bits:
             self.bits.union(self._new_bits)
@@ -171,9 +175,10 @@ class Activity:
 
     def drop_old(self) -> None:
         """Both nodes, being in step, flushed: only blocks written since the flush began stay marked."""
-        for extent in self.extents.values():
+        for extent in self._aged:
             extent.old = extent.kept = extent.stale = 0
             extent.coarse = False
+        self._aged.clear()
         self.dirty_pages.update(self.bits.page_numbers())
         self.bits.clear()
         self._drop_stale_bits()
@@ -181,7 +186,7 @@ class Activity:
 
     def keep_old(self) -> None:
         """Only this node flushed, or the nodes are not in step: what the flush covered stays marked."""
-        for extent in self.extents.values():
+        for extent in self._aged:
             extent.kept |= extent.old
             extent.old = 0
 
@@ -345,6 +350,7 @@ class Activity:
         pages: set[int] = set()
         for extent in remove:
             del self.extents[extent.number]
+            self._aged.discard(extent)
             removed.append(extent.number)
             if extent.mask:
                 self._to_bits(extent)

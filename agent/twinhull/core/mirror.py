@@ -418,6 +418,11 @@ class Mirror:
         return self._activity.has_marks
 
     @property
+    def quiet(self) -> bool:
+        """Whether no disk has anything to do for a request, for the peer or for a copy, but to flush."""
+        return not (self._client.in_flight or self._client.waiting or self._second.busy or self._copier.busy)
+
+    @property
     def in_step(self) -> bool:
         """As PRIM: nothing is left to copy, so that flushes of both nodes clear marks."""
         return self._desk.in_step

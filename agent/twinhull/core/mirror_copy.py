@@ -336,6 +336,11 @@ class Copier:
     # ---- looking -----------------------------------------------------------------------------------------
 
     @property
+    def busy(self) -> bool:
+        """Whether a copy is under way."""
+        return bool(self._ops)
+
+    @property
     def complete(self) -> bool:
         """Whether the marks of both nodes are known and nothing of them is left to be copied."""
         return self.marks_complete and not (self._ops or self._runs or self._pages)

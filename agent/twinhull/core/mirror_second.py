@@ -50,6 +50,8 @@ COPY_FLUSH_BYTES = 64 * 1024 * 1024
 
 Ordered = Write | Discard | Flush | CopyFlush
 Copied = Copy | CopyZero
+_CHANGES = (Write, Discard)
+_WITH_DATA = (Write, Copy)
 
 
 class Applied:
@@ -146,7 +148,7 @@ class Second:
             self._seq = frame.seq
         if self._failed:
             return
-        if self.rescuer.on and isinstance(frame, Write | Discard):
+        if self.rescuer.on and isinstance(frame, _CHANGES):
             self.rescuer.want(*_range(frame))
         if self._queue or not self._apply(frame):
             if isinstance(frame, Write):
@@ -168,7 +170,7 @@ class Second:
     def _apply(self, frame: Ordered) -> bool:
         """Hand the frame to the disk. False: the log comes first."""
         desk = self._desk
-        if isinstance(frame, Write | Discard):
+        if isinstance(frame, _CHANGES):
             length = _range(frame)[1]
             if desk.activity.missing(frame.offset_bytes, length):
                 return False
@@ -208,7 +210,7 @@ class Second:
     def log_demand(self) -> Iterator[Range]:
         """Ranges of the queue that will be written, in order."""
         for frame in self._queue:
-            if isinstance(frame, Write | Discard):
+            if isinstance(frame, _CHANGES):
                 yield _range(frame)
 
     def settle(self) -> None:
@@ -260,7 +262,7 @@ class Second:
             self._copy_when_rescued(copy)
         if self._queue:
             for frame in self._queue:
-                if isinstance(frame, Write | Discard):
+                if isinstance(frame, _CHANGES):
                     self.rescuer.want(*_range(frame))
             self.drain()
             self._log.kick()
@@ -418,6 +420,11 @@ class Second:
             )
             self._desk.send(Differ(comparison.op, flags))
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits for this node's disk, or for the log; flushes apart."""
+        return bool(self._applied or self._queue or self._copies or self._held_copies or self._fetches)
+
     def acknowledge(self) -> None:
         """Confirm all that is held, once for all of it."""
         if self._held_seq > self._told_seq:
@@ -444,5 +451,5 @@ class Second:
 
 def _range(frame: Write | Discard | Copied) -> Range:
     """First byte and length of what a frame overwrites."""
-    length = len(frame.data) if isinstance(frame, Write | Copy) else frame.length_bytes
+    length = len(frame.data) if isinstance(frame, _WITH_DATA) else frame.length_bytes
     return frame.offset_bytes, length

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from twinhull.core import events
-from twinhull.core.frames import DataFrame
+from twinhull.core.frames import Clear, DataFrame
 from twinhull.core.identity import Generation, Id
 from twinhull.core.messages import MessageError, decode
 from twinhull.core.mirror import MirrorProtocolError
@@ -126,6 +126,7 @@ class PeerStream:
         self._next_path = 0
         self._returned_s = 0.0  # when the network of first choice was tried last
         self._running = False
+        self._hurry = False  # something waits to be sent that the peer waits for
 
     @property
     def network(self) -> str | None:
@@ -340,12 +341,18 @@ class PeerStream:
         live = self._live
         if live is not None and live.protocol is not None and live.number == number:
             live.protocol.send_message(data)
+            self._hurry = True
 
     def send_frame(self, frame: DataFrame) -> None:
-        """A data frame of the present session; dropped when there is none (the mirror keeps what counts)."""
+        """A data frame of the present session; dropped when there is none (the mirror keeps what counts).
+
+        Nobody waits for a `Clear` (a later resync is shorter by it): it travels with whatever is sent next.
+        """
         live = self._live
         if live is not None and live.protocol is not None and live.protocol.in_session:
             live.protocol.send_frame(frame)
+            if type(frame) is not Clear:
+                self._hurry = True
 
     def send_keepalive(self, beat: HeartbeatOut) -> None:
         """A sign of life; waits for nothing."""
@@ -354,13 +361,15 @@ class PeerStream:
             live.protocol.send_keepalive(
                 Keepalive(beat.process, beat.counter, beat.echo_process, beat.echo, beat.session, beat.state)
             )
+            self._hurry = True
             self.flush()
 
     def flush(self) -> None:
-        """Give the network what was queued."""
+        """Give the network what was queued, if somebody waits for any of it."""
         live = self._live
-        if live is None or live.protocol is None:
+        if not self._hurry or live is None or live.protocol is None:
             return
+        self._hurry = False
         buffers = live.protocol.data_to_send()
         if not buffers:
             return

@@ -293,15 +293,16 @@ class Worker:
         taken = self._mirror.take()
         if not taken:
             return False
-        sent = False
+        sent = works = False
         for effect in taken:
             if type(effect) is effects.SendFrame:
                 self._stream.send_frame(effect.frame)
                 sent = True
             else:
                 self._effects.append(effect)
-        if sent:
-            self._stream.flush()
+                works = works or type(effect) is not effects.Complete
+        if sent and works:
+            self._stream.flush()  # the peer works while we do; who waits for an answer comes before other frames
         return True
 
     def _effect_table(self) -> Mapping[type, Callable[[Any], None]]:

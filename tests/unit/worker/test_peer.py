@@ -196,6 +196,28 @@ def test_messages_and_frames_arrive_in_the_order_in_which_they_were_sent(pair: t
     assert kept == [write(1), events.Received(b.connection(), leave), write(2)]
 
 
+def test_nobody_waits_for_a_clear_so_it_travels_with_the_next_frame(pair: tuple[Side, Side]) -> None:
+    a, b = pair
+    join_session(a)
+    join_session(b)
+    b.call(lambda: b.stream.send_frame(frames.Clear(1)))
+    queued = b.call(lambda: list(b.stream._live.protocol._out))  # type: ignore[union-attr]
+    assert len(queued) == 1, "it is still there after a turn of the loop, which flushes at its end"
+    b.call(lambda: b.stream.send_frame(frames.Flushed(2)))
+    a.until(frames.Flushed)
+    assert a.of(frames.Clear) == [frames.Clear(1)]
+    assert a.told.index(frames.Clear(1)) < a.told.index(frames.Flushed(2))
+
+
+def test_a_sign_of_life_takes_a_clear_along(pair: tuple[Side, Side]) -> None:
+    a, b = pair
+    join_session(a)
+    join_session(b)
+    b.call(lambda: b.stream.send_frame(frames.Clear(1)))
+    b.call(lambda: b.stream.send_keepalive(BEAT))
+    a.until(frames.Clear)
+
+
 def test_frames_that_come_before_the_session_begins_here_are_handed_over_when_it_does(
     pair: tuple[Side, Side],
 ) -> None:

@@ -1,0 +1,110 @@
+"""Which thread makes a flush: the loop's own where the disk is quick and nothing else is under way, a lane's otherwise."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from twinhull.core.effects import LocalFlush, LocalWrite
+from twinhull.errors import DiskError
+from twinhull.worker.disk import FLUSH_WEIGHT, QUICK_FLUSH_S, Answers, Disk, Keeper, Volume
+from twinhull.worker.loop import Loop
+
+SLOW_S = 20 * QUICK_FLUSH_S
+
+
+class Scene:
+    """A disk with a volume whose flushes take as long as the test says, on a clock of the test's."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.flush_s = QUICK_FLUSH_S / 10
+        self.failing: DiskError | None = None
+        self.quiet = True
+        self.threads: list[str] = []
+        self.flushed: list[tuple[int, str | None]] = []
+        self._effects: deque[LocalFlush | LocalWrite] = deque()
+        self.loop = Loop(self._pump, stall_s=60.0)
+        self.disk = Disk(
+            self.loop, cast(Volume, self), cast(Answers, self), lambda: self.now_s, cast(Keeper, None)
+        )
+
+    # ---- as the volume
+    def flush(self) -> None:
+        self.threads.append(threading.current_thread().name)
+        self.now_s += self.flush_s
+        if self.failing is not None:
+            raise self.failing
+
+    # ---- as the mirror
+    def flush_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None:
+        self.flushed.append((ticket, error))
+        self.loop.stop()
+
+    # ---- for tests
+    def _pump(self) -> None:
+        while self._effects:
+            self.disk.perform(self._effects.popleft())
+
+    def flush_once(self) -> str:
+        """The name of the thread that made it."""
+        before = len(self.threads)
+        self._effects.append(LocalFlush(before))
+        self.loop.post(lambda: None)  # so that it turns
+        runner = threading.Thread(target=self.loop.run, name="loop")
+        runner.start()
+        runner.join()
+        self.loop._finished.clear()
+        (thread,) = self.threads[before:]
+        return thread
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def until(scene: Scene, expected: Callable[[str], bool]) -> None:
+    """Flush until the thread is the expected one; what is expected of a flush follows within a few of them."""
+    for _ in range(round(10 / FLUSH_WEIGHT)):
+        if expected(scene.flush_once()):
+            return
+    raise AssertionError(scene.threads)
+
+
+def test_a_disk_that_nobody_knows_yet_is_flushed_on_the_lane(scene: Scene) -> None:
+    assert scene.flush_once() != "loop"
+
+
+def test_a_quick_disk_is_flushed_by_the_loop_itself(scene: Scene) -> None:
+    until(scene, lambda thread: thread == "loop")
+    assert scene.flush_once() == "loop"
+    assert scene.flushed[-1] == (len(scene.threads) - 1, None)
+
+
+def test_a_disk_that_becomes_slow_is_flushed_on_the_lane_again(scene: Scene) -> None:
+    until(scene, lambda thread: thread == "loop")
+    scene.flush_s = SLOW_S
+    until(scene, lambda thread: thread != "loop")
+
+
+def test_a_flush_does_not_keep_the_loop_from_other_requests(scene: Scene) -> None:
+    until(scene, lambda thread: thread == "loop")
+    scene.quiet = False
+    assert scene.flush_once() != "loop"
+
+
+def test_a_flush_that_fails_is_told_on_either_way(scene: Scene) -> None:
+    scene.failing = DiskError("The data file cannot be flushed.")
+    scene.flush_once()
+    scene.failing = None
+    until(scene, lambda thread: thread == "loop")
+    scene.failing = DiskError("The data file cannot be flushed.")
+    assert scene.flush_once() == "loop"
+    assert [error for _, error in (scene.flushed[0], scene.flushed[-1])] == [
+        "The data file cannot be flushed"
+    ] * 2
