@@ -163,6 +163,7 @@ def _nothing() -> None:
     """Only the messages are wanted."""
 
 
+WITNESS_LANES = frozenset({"witness", "witness-record"})
 DISK_LANES = frozenset({"log", "flush", "read", "digest", "keep"})
 
 
@@ -189,6 +190,9 @@ class SimLane:
         self._free -= 1
         call, done = self._queue.popleft()
         process = self._loop.process
+        if self._name in WITNESS_LANES and process.unit.memory is not None:
+            self._ask(call, done)
+            return
         limit = process.node.disk.order if self._name == "flush" else None
         delay_s = process.node.lane_delay_s(self._name)
         early: list[Outcome[Any]] = []
@@ -210,6 +214,20 @@ class SimLane:
             done(outcome)
 
         process.world.schedule.after(delay_s, finish, process)
+
+    def _ask(self, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
+        """The call puts a question, which is on its way until its answer comes or its time is over."""
+        process = self._loop.process
+
+        def finish(outcome: Outcome[Any]) -> None:
+            process.hook("lane")
+            self._free += 1
+            if self._queue:
+                self._begin()
+            done(outcome)
+
+        asked = call()
+        asked.heard(lambda outcome: process.world.schedule.after(0.0, lambda: finish(outcome), process))
 
     def close(self) -> None:
         """End; nothing to be done."""

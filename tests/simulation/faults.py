@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from twinhull.core import events
 
+from .etcd import REFUSED, SILENT, TROUBLES
 from .rng import Rng
-from .tales import TALES, Fault
+from .tales import TALES, WITNESS_TALES, Fault
 
 if TYPE_CHECKING:
     from .node import Node, Unit
@@ -279,11 +280,13 @@ def checker_fails(world: World, node: Node, fault: Fault) -> None:
 
 
 def witness_away(world: World, node: Node, fault: Fault) -> None:
-    """This node does not reach the witness for a while."""
+    """This node does not reach the witness for a while, or is not reached by its answers."""
+    node.way.trouble = TROUBLES[(fault.draw >> 8) % len(TROUBLES)]
     for unit in node.units.values():
         unit.witness.reachable = False
 
     def again() -> None:
+        world.etcd.heal(node)
         for unit in node.units.values():
             unit.witness.reachable = True
 
@@ -291,13 +294,39 @@ def witness_away(world: World, node: Node, fault: Fault) -> None:
 
 
 def witness_slow(world: World, node: Node, fault: Fault) -> None:
-    """The witness takes its time."""
-    world.settings.lane_s["witness"] = world.settings.timeout_s * (0.05 + 2 * (fault.draw % 64) / 64)
+    """The witness takes its time; one with a memory hears late, answers late, or both."""
+    slow_s = world.settings.lane_s["witness"] = world.settings.timeout_s * (0.05 + 2 * (fault.draw % 64) / 64)
+    late = (fault.draw >> 8) % 3
+    if late != 0:
+        node.way.request_s = slow_s
+    if late != 1:
+        node.way.answer_s = slow_s
 
     def again() -> None:
         world.settings.lane_s["witness"] = 0.001
+        world.etcd.heal(node)
 
     _later(world, fault, again)
+
+
+def witness_down(world: World, node: Node, fault: Fault) -> None:
+    """The witness with a memory is down: it refuses, or says nothing."""
+    world.etcd.down = (REFUSED, SILENT)[fault.draw & 1]
+
+    def up() -> None:
+        world.etcd.down = ""
+
+    _later(world, fault, up)
+
+
+def witness_restored(world: World, node: Node, fault: Fault) -> None:
+    """The witness is set back to an older backup."""
+    world.etcd.restore(fault.draw)
+
+
+def witness_deleted(world: World, node: Node, fault: Fault) -> None:
+    """Somebody deletes the module's record by hand."""
+    world.etcd.delete(_unit(node, fault).module)
 
 
 # ---- people ----------------------------------------------------------------------------------------------
@@ -325,8 +354,12 @@ def verify(world: World, node: Node, fault: Fault) -> None:
 
 
 def as_primary(world: World, node: Node, fault: Fault) -> None:
-    """A person starts this node against the rules."""
-    _unit(node, fault).command("start", {"as_primary": True})
+    """A person starts this node against the rules, now and then without the witness; never a blank disk."""
+    unit = _unit(node, fault)
+    if unit.record is None or unit.record.blank:
+        return
+    without = fault.draw & 3 == 0
+    unit.command("start", {"as_primary": True, "without_witness": without})
 
 
 KINDS: dict[str, tuple[int, Do]] = {
@@ -355,6 +388,10 @@ KINDS: dict[str, tuple[int, Do]] = {
     "checker-fails": (3, checker_fails),
     "witness-away": (3, witness_away),
     "witness-slow": (3, witness_slow),
+    "witness-down": (0, witness_down),
+    "witness-restored": (0, witness_restored),
+    "witness-deleted": (0, witness_deleted),
+    "witness-reset": (0, _command("witness-reset")),
     "swap": (6, _command("swap")),
     "swap-saving": (3, _command("swap", mode="save")),
     "stop": (6, stop),
@@ -372,6 +409,17 @@ KINDS: dict[str, tuple[int, Do]] = {
 }
 """Weight among those that happen at any time, and what is done."""
 
+WITH_A_MEMORY = {
+    "witness-away": 8,
+    "witness-slow": 8,
+    "witness-down": 5,
+    "witness-restored": 2,
+    "witness-deleted": 3,
+    "witness-reset": 2,
+    "as-primary": 3,
+}
+"""Other weights where the witness has a memory."""
+
 LENGTH = (1.2, 2.0, 3.2)
 """How long faults go on, in T."""
 
@@ -383,26 +431,31 @@ STATES = (
 )  # fmt: skip
 
 
-def plan(rng: Rng, without: frozenset[str] = frozenset()) -> list[Fault]:
+def plan(rng: Rng, without: frozenset[str] = frozenset(), *, remembers: bool = False) -> list[Fault]:
     """Everything that is to go wrong in a life, in the order of time.
 
     Half of the lives follow a tale: a few faults in an order that is dangerous, each time a little different.
 
     Args:
         without: kinds that are left out.
+        remembers: the witness has a memory.
     """
     if rng.chance(50):
-        found = rng.pick(TALES)(rng)
+        told_of_it = remembers and rng.chance(50)
+        found = rng.pick(WITNESS_TALES if told_of_it else TALES)(rng)
         if rng.chance(25):
-            found += _anything(rng, 1)
+            found += _anything(rng, 1, remembers)
     else:
-        found = _anything(rng, rng.pick((1, 2, 2, 3, 3, 4, 5, 7)))
+        found = _anything(rng, rng.pick((1, 2, 2, 3, 3, 4, 5, 7)), remembers)
     return sorted(fault for fault in found if fault.kind not in without)
 
 
-def _anything(rng: Rng, count: int) -> list[Fault]:
+def _anything(rng: Rng, count: int, remembers: bool) -> list[Fault]:
     length = rng.pick(LENGTH)
-    rows = [(weight, name) for name, (weight, _) in KINDS.items() if weight]
+    weights = {name: weight for name, (weight, _) in KINDS.items()}
+    if remembers:
+        weights |= WITH_A_MEMORY
+    rows = [(weight, name) for name, weight in weights.items() if weight]
     found = []
     cluster_at = rng.within(0.8, length)
     favourite = rng.pick(("a", "b", ""))

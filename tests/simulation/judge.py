@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinhull.core.identity import Generation, Relation
+from twinhull.core.memory import WitnessRecord
 from twinhull.core.mirror_client import Io
 from twinhull.core.record import Record, Role, WitnessKind
 from twinhull.core.requests import Request
@@ -54,6 +55,9 @@ class Case:
         self.reads: dict[tuple[str, int], tuple[set[int], set[int], int]] = {}
         self.saved = False  # a state of the VM lies in its folder, and was not resumed yet
         self.generation: Generation | None = None  # under which the last answer was given
+        self.taken_by: Unit | None = None  # a person started it by name, and the witness lists it alone
+        self.taken_s = -1.0  # when
+        self.both_since_s: float | None = None  # since when both nodes can answer
 
 
 class Judge:
@@ -289,8 +293,49 @@ class Judge:
         strict = record is not None and record.uptodate and not record.peer_may_be_uptodate
         if case.split or not strict:
             case.override = unit
-        if unit.peer.guest.running or unit.peer.process is not None:
+        if self._world.remembers:
+            self._overridden_with_a_memory(unit, case)
+        elif unit.peer.guest.running or unit.peer.process is not None:
             self._world.person_split = True
+
+    def _overridden_with_a_memory(self, unit: Unit, case: Case) -> None:
+        """The witness holds the other one back, unless that has a right of its own to go on, or was not asked."""
+        mine, theirs, key = self._record(unit), unit.peer.record, self._world.etcd.keys.get(unit.module)
+        taken = key is not None and mine is not None and key.record.may_start == (mine.replica_id,)
+        if taken:
+            case.taken_by, case.taken_s = unit, self._world.schedule.now_s
+        if not taken or (theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate):
+            self._world.person_split = True
+
+    # ---- the witness --------------------------------------------------------------------------------------
+
+    def witness_written(self, unit: Unit, before: WitnessRecord | None, now: WitnessRecord) -> None:
+        """What a person took for one node is not taken back by the other on its own."""
+        case, peer = self.case(unit), unit.peer
+        alone = now.may_start if len(now.may_start) == 1 else None
+        theirs = peer.record.replica_id if peer.record is not None else None
+        if alone is None or unit.ordered_s > case.taken_s - 3 * unit.settings.timeout_s:
+            case.taken_by = None
+        elif case.taken_by is peer and self._world.etcd.touched_s < case.taken_s:
+            self.broken(
+                f"{unit.node.name} takes the witness's record back, which a person took for {peer.node.name}"
+            )
+        if alone is not None and before is not None and before.may_start == (theirs,) and unit.overrides:
+            self._world.person_split = True
+
+    def _listed_in_green(self, unit: Unit, process: Process) -> None:
+        """Green means that the witness lets either node go on."""
+        etcd, record, peer = self._world.etcd, process.volume.record, unit.peer.record
+        key = etcd.keys.get(unit.module)
+        session = process.machine._module.session
+        began_s = unit.node.true_past(session.began_s) if session is not None else 0.0
+        if etcd.touched_s >= began_s or record.generation is None or peer is None:
+            return
+        both = {record.replica_id, peer.replica_id}
+        if key is None or set(key.record.may_start) != both or key.record.generation != record.generation.id:
+            self.broken(
+                f"{unit.module} is green on {unit.node.name}, and the witness does not list both nodes"
+            )
 
     def _rebase(self, unit: Unit, case: Case) -> None:
         data = data_of(unit)
@@ -390,19 +435,37 @@ class Judge:
             self._recorded(unit, process)
         if module.mode is not before[0] or phase is not before[1]:
             self._moved(unit, process, (module.mode, phase))
-        if process.mirror._client.io is Io.OPEN and can_answer(unit) and can_answer(unit.peer):
-            case = self.case(unit)
-            if not self._world.may_split:
-                self.broken(f"both nodes can acknowledge for {unit.module}")
-            self._split(case)
+        if process.mirror._client.io is Io.OPEN:
+            self._at_most_one(unit, self.case(unit))
+
+    def _at_most_one(self, unit: Unit, case: Case) -> None:
+        world = self._world
+        if not (can_answer(unit) and can_answer(unit.peer)):
+            case.both_since_s = None
+            return
+        if not world.may_split:
+            self.broken(f"both nodes can acknowledge for {unit.module}")
+        self._split(case)
+        if not world.remembers or world.etcd.forgot:
+            return
+        now_s = world.schedule.now_s
+        if case.both_since_s is None or not all(world.etcd.reached(node) for node in world.nodes.values()):
+            case.both_since_s = now_s
+        settings = unit.settings
+        if now_s - case.both_since_s > settings.witness_watch_s + 3 * settings.timeout_s:
+            self.broken(
+                f"both nodes serve {unit.module} on and on, though both reach a witness with a memory"
+            )
 
     def _moved(self, unit: Unit, process: Process, seen: tuple[Mode, Phase | None]) -> None:
         before, process.seen = process.seen, seen
         self._world.moved(unit, _state(before), _state(seen))
         if seen[0] in DOUBT and before[0] not in DOUBT:
             unit.doubt_s = self._world.schedule.now_s
-        elif seen[0] is Mode.ALONE and before[0] in DOUBT:
+        elif seen[0] is Mode.ALONE and (before[0] in DOUBT or self._world.remembers):
             self._granted(unit, process)
+        if seen == (Mode.PRIM, Phase.GREEN) and self._world.remembers:
+            self._listed_in_green(unit, process)
         peer = unit.peer.process
         if seen == (Mode.SECOND, Phase.COPYING) and peer is not None:
             mine, theirs = process.volume.record.generation, peer.volume.record.generation
@@ -415,6 +478,13 @@ class Judge:
     def _granted(self, unit: Unit, process: Process) -> None:
         """Section 3: with a witness, a new history begins only when it granted that in the present doubt."""
         record = process.machine.record
+        if record.generation is not None and record.witness is WitnessKind.ETCD:
+            grant = (unit.module, record.generation.id, record.replica_id)
+            known = process.volume.record.generation
+            begins = known is None or known.id != record.generation.id
+            if begins and grant not in self._world.etcd.granted and not unit.without_witness:
+                self.broken(f"{unit.node.name} begins a history alone that the witness never granted")
+            return
         begins = record.generation is not process.volume.record.generation
         if begins and record.witness is WitnessKind.PING and unit.witness.granted_s < unit.doubt_s:
             self.broken(

@@ -22,6 +22,7 @@ PEACE_T = 60
 """Within so many T after the last fault everything is green, or a person was told what to do."""
 LOSE_CONTENT = ("disk-e", "disk-f", "disk-h", "disk-l", "disk-replaced", "disk-slow", "as-primary")
 """Faults (beginnings of their names) after which it may be that no replica is whole: not those of a mere record."""
+RESET = "twinhull witness reset"
 STEPS_IN_T = 8
 """How often in T somebody looks whether it is whole."""
 
@@ -54,7 +55,11 @@ def live(seed: int, faults: Sequence[Fault] | None = None, *, without: frozenset
     """
     with simulated_edges():
         world = World(seed)
-        planned = list(faults) if faults is not None else plan(Rng(seed).fork(77), without)
+        planned = (
+            list(faults)
+            if faults is not None
+            else plan(Rng(seed).fork(77), without, remembers=world.remembers)
+        )
         violation = ""
         try:
             _go(world, planned)
@@ -78,7 +83,11 @@ def story_of(
     """The whole story, also of a life without any violation."""
     with simulated_edges():
         world = World(seed)
-        planned = list(faults) if faults is not None else plan(Rng(seed).fork(77), without)
+        planned = (
+            list(faults)
+            if faults is not None
+            else plan(Rng(seed).fork(77), without, remembers=world.remembers)
+        )
         try:
             _go(world, planned)
         except ViolationError:
@@ -122,10 +131,12 @@ def _peace(world: World) -> None:
     world.last_fault = "peace"
     world.armed.clear()
     world.settings.lane_s["witness"] = 0.001
+    world.etcd.down = ""
     for name, source in world.network.ways:
         world.network.heal(name, source)
         world.network.ways[name, source].delay_s = world.settings.delay_s
     for node in world.nodes.values():
+        world.etcd.heal(node)
         node.disk.failing.clear()
         node.disk.full = False
         node.slow_s, node.limp_s, node.slow_percent = 0.0, 0.0, 0
@@ -192,6 +203,8 @@ def _person(world: World, unit: Unit, step: int) -> None:
         return
     if step < 3 * STEPS_IN_T:
         return
+    if _resets(world, pair):
+        return
     kinds = set()
     for each in pair:
         verdict = verdict_of(each.process.machine._module) if each.process is not None else None
@@ -210,6 +223,21 @@ def _person(world: World, unit: Unit, step: int) -> None:
                 f"no replica is known to be whole, though no disk failed: {_shown(unit)}; {_shown(unit.peer)}"
             )
         _decide(world, pair)
+
+
+def _resets(world: World, pair: tuple[Unit, Unit]) -> bool:
+    """What a status asks for where the witness is not the one that was seen before."""
+    for unit in pair:
+        process = unit.process
+        view = process.machine.view(unit.node.clock()) if process is not None else None
+        if view is not None and view.state in ("PRIM", "ALONE") and RESET in " ".join(view.warnings):
+            if not world.etcd.restored:
+                world.judge.broken(f"the witness is strange to {unit.node.name}, though nobody restored it")
+            world.cover("person: reset the witness")
+            _say(world, unit, "resets the witness")
+            unit.command("witness-reset", {})
+            return True
+    return False
 
 
 def _happened(world: World, *kinds: str) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twinhull.core.record import Record
+from twinhull.core.record import Record, WitnessKind
 from twinhull.core.settings import ModuleSettings
 from twinhull.errors import StorageError
 
 from .clock import Schedule, jitter_s
 from .disk import SimDisk
+from .etcd import SimMemory, Way
 from .host import Guest, SimExport
 from .process import Process
 from .rng import Rng
@@ -50,6 +51,7 @@ class Unit:
         self.settings = settings
         self.rng = rng
         self.witness = SimWitness(self.world.schedule)
+        self.memory = SimMemory(self) if settings.witness is WitnessKind.ETCD else None
         self.guest = Guest(self, rng.fork(7))
         self.process: Process | None = None
         self.export: SimExport | None = None
@@ -63,6 +65,8 @@ class Unit:
         self.heard_s = self.relayed_s = 0.0
         self.relay_s = settings.timeout_s * self.world.settings.relay_share
         self.overrides: set[int] = set()
+        self.without_witness = False  # a person said that it may go on without the witness
+        self.ordered_s = -1.0  # when a person last took or reset the witness's record here
         self.touched_s = -1.0
         self.doubt_s = 0.0  # when it began to doubt that the peer lives
         self.record: Record | None = None  # durable, as far as it was seen
@@ -212,6 +216,9 @@ class Unit:
         number = self.world.next_number()
         if arguments.get("as_primary"):
             self.overrides.add(number)
+            self.without_witness = self.without_witness or bool(arguments.get("without_witness"))
+        if arguments.get("as_primary") or command == "witness-reset":
+            self.ordered_s = self.world.schedule.now_s
         process.link.arrive({"op": "command", "id": number, "command": command, "arguments": dict(arguments)})
 
 
@@ -228,6 +235,7 @@ class Node:
         self.disk = disk
         self.rate = rate
         self.rng = rng
+        self.way = Way()
         self.powered = True
         self.agent_up = True
         self.agent_frozen = False
@@ -253,6 +261,10 @@ class Node:
     def true_time(self, own_s: float) -> float:
         """The world's time for a time of this clock."""
         return max(self.world.schedule.now_s, (own_s - self.offset_s) / self.rate)
+
+    def true_past(self, own_s: float) -> float:
+        """The same for a time that is over."""
+        return (own_s - self.offset_s) / self.rate
 
     # ---- the disk -----------------------------------------------------------------------------------
 

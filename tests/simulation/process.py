@@ -222,6 +222,7 @@ class Process:
             ),
             make_checkers=lambda _failed: self.checkers,
             witness=unit.witness,
+            memory=unit.memory,
             link_path=Path("/nowhere"),
             renew=_nothing,
             log=SimLog(unit),  # type: ignore[arg-type]

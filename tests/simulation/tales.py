@@ -279,3 +279,74 @@ TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
     failing_flush,
     dark_at_a_record,
 )
+
+
+# ---- with a witness that has a memory ------------------------------------------------------------------
+
+
+def taken_by_a_person(rng: Rng) -> list[Fault]:
+    """One node runs alone, the network is cut, and a person starts the other one by name."""
+    at = _at(rng, 0.6, 0.9)
+    long = _at(rng, 4.5, 7.0)
+    first = rng.pick(("cut", "cut", "stop", "power"))
+    found = [_one(rng, at, first, rng.pick(("S", "S", "P")), long if first == "cut" else _at(rng, 0.8, 1.6))]
+    if first != "cut":
+        found.append(_one(rng, at + 0.6, "cut", "P", long))
+    if rng.chance(50):
+        kind = rng.pick(("witness-away", "witness-away", "witness-slow", "witness-down"))
+        found.append(_one(rng, at + _at(rng, -0.3, 2.0), kind, rng.pick(("P", "S")), _at(rng, 0.8, 3.0)))
+    found.append(_one(rng, at + _at(rng, 1.8, 3.5), "as-primary", rng.pick(("S", "S", "S", "P"))))
+    if rng.chance(30):
+        found.append(
+            _one(rng, at + _at(rng, 2.0, 4.5), rng.pick(("kill", "power")), rng.pick(("P", "S")), 0.5)
+        )
+    return [*found, _one(rng, at + long + _at(rng, -1.0, 0.5), "calm", "P")]
+
+
+def asked_in_vain(rng: Rng) -> list[Fault]:
+    """What a node asked of the witness lands, or is answered, when things are different again."""
+    at = _at(rng, 0.6, 0.9)
+    found = [_one(rng, at - 0.1, rng.pick(("witness-slow", "witness-away")), "S", _at(rng, 1.2, 4.0))]
+    found.append(_one(rng, at, "cut", "P", _at(rng, 1.0, 1.6)))
+    for _ in range(rng.between(1, 3)):
+        kind = rng.pick(("stop", "cut", "power", "kill", "swap", "reset", "witness-slow", "freeze-node"))
+        at += _at(rng, 0.3, 1.4)
+        found.append(_one(rng, at, kind, rng.pick(("P", "S")), _at(rng, 0.3, 1.5)))
+    return [*found, _one(rng, at + 2.0, "calm", "P")]
+
+
+def set_back(rng: Rng) -> list[Fault]:
+    """The witness is restored or its record deleted while one node runs alone, or both are in step."""
+    at = _at(rng, 0.6, 0.9)
+    found = []
+    if rng.chance(60):
+        found.append(_one(rng, at, rng.pick(("power", "kill", "stop")), "S", _at(rng, 1.4, 3.0)))
+    found.append(_one(rng, at + _at(rng, 0.1, 2.5), rng.pick(("witness-restored", "witness-deleted")), "P"))
+    found.append(_one(rng, at + _at(rng, 0.5, 3.0), rng.pick(("cut", "cut", "power")), "P", 2.0))
+    if rng.chance(40):
+        found.append(_one(rng, at + _at(rng, 1.0, 3.5), "witness-reset", rng.pick(("P", "S"))))
+    return [*found, _one(rng, at + _at(rng, 3.0, 5.0), "calm", "P")]
+
+
+def cut_from_everything(rng: Rng) -> list[Fault]:
+    """A node reaches neither the other one nor the witness."""
+    at, node = _at(rng, 0.6, 0.9), rng.pick(("P", "S"))
+    return [
+        _one(rng, at, "witness-away", node, _at(rng, 1.2, 3.0)),
+        _one(
+            rng, at + _at(rng, -0.2, 0.3), rng.pick(("cut", "cut", "cut-one-way")), node, _at(rng, 1.2, 3.0)
+        ),
+        _one(rng, at + _at(rng, 1.5, 3.0), rng.pick(("power", "kill", "calm")), rng.pick(("P", "S")), 1.0),
+        _one(rng, at + 3.5, "calm", "P"),
+    ]
+
+
+WITNESS_TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
+    taken_by_a_person,
+    asked_in_vain,
+    asked_in_vain,
+    set_back,
+    cut_from_everything,
+    sleeper,
+    other_one_first,
+)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twinhull.core.identity import Generation, Id
+from twinhull.core.memory import NOTHING_SEEN, WitnessMemory, WitnessRecord
 from twinhull.core.record import Record, Role, WitnessKind
 from twinhull.core.settings import ModuleSettings, Return, StopMode
 from twinhull.storage.volume import Volume
 
 from .clock import Schedule
 from .disk import SimDisk
+from .etcd import Key, SimEtcd
 from .judge import Judge
 from .network import Network
 from .node import Node, Unit
@@ -33,6 +35,8 @@ NAMES = ("a", "b")
 REPLICAS = {"a": Id(b"replica-of-a-one"), "b": Id(b"replica-of-b-one")}
 FIRST = Generation(Id(b"first-generation"))
 VOLUME_ID = Id(b"volume-of-module")
+FIRST_REVISION = 5
+ETCD = Id(b"an-etcd-cluster!")
 
 
 @dataclass
@@ -45,6 +49,7 @@ class LifeSettings:
         calm_share: how long after the last fault all of them end, in T.
         relay_share: how often an agent passes on a worker's sign of life, in T.
         think_s: pause of the VM between bursts.
+        watch_s: pause between looks at a witness with a memory.
         old_node: which node has a version before this one; empty: none.
         lane_s: how long calls on a lane take, typically.
     """
@@ -61,6 +66,7 @@ class LifeSettings:
     blank: bool
     modules: int
     witness: WitnessKind
+    watch_s: float
     preferred: str | None
     give_back: Return
     stop_mode: StopMode
@@ -91,7 +97,10 @@ def settings_of(rng: Rng) -> LifeSettings:
         delay_s=rng.pick((0.0002, 0.002, 0.02)) * timeout_s,
         blank=rng.chance(10),
         modules=rng.pick((1, 1, 1, 1, 1, 1, 1, 2)),
-        witness=rng.pick((WitnessKind.NONE, WitnessKind.NONE, WitnessKind.PING)),
+        witness=rng.pick(
+            (WitnessKind.NONE, WitnessKind.NONE, WitnessKind.PING, WitnessKind.ETCD, WitnessKind.ETCD)
+        ),
+        watch_s=rng.pick((0.7, 1.5, 3.0)) * timeout_s,
         preferred=rng.pick((None, "a", "b")),
         give_back=rng.pick((Return.MANUAL, Return.MANUAL, Return.AT_ONCE)),
         stop_mode=rng.pick((StopMode.STOP, StopMode.STOP, StopMode.SAVE)),
@@ -125,6 +134,9 @@ def template(name: str, modules: tuple[str, ...], blank: bool, witness: WitnessK
                     outdated_reason="",
                     witness=witness,
                     peer_replica_id=REPLICAS[other],
+                    witness_memory=WitnessMemory(ETCD, FIRST_REVISION, FIRST_REVISION)
+                    if witness is WitnessKind.ETCD
+                    else NOTHING_SEEN,
                 )
             )
         volume.close()
@@ -161,6 +173,7 @@ class World:
         self.network = Network(
             self.schedule, rng.fork(4), self.settings.networks, NAMES, self.settings.delay_s
         )
+        self.etcd = SimEtcd(self, ETCD)
         self.modules = tuple(f"VM{number + 1}" for number in range(self.settings.modules))
         clocks = rng.fork(5)
         self.nodes = {
@@ -169,6 +182,26 @@ class World:
         }
         for node in self.nodes.values():
             self._equip(node, rng)
+        if not self.settings.blank:
+            self._listed_before()
+
+    def _listed_before(self) -> None:
+        """The witness lists both, as it did when they were stopped."""
+        both = WitnessRecord(FIRST.id, None, tuple(sorted(REPLICAS.values())), VOLUME_ID, "a")
+        self.etcd.revision = FIRST_REVISION
+        self.etcd.keys = {module: Key(FIRST_REVISION, both) for module in self.modules}
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the witness has a memory."""
+        return self.settings.witness is WitnessKind.ETCD
+
+    def replica_name(self, replica: Id) -> str:
+        """The node that has this replica now, for the story."""
+        for unit in self.units():
+            if unit.record is not None and unit.record.replica_id == replica:
+                return unit.node.name
+        return "a replica that is gone"
 
     def _disk(self, name: str) -> SimDisk:
         return template(name, self.modules, self.settings.blank, self.settings.witness).clone(name)
@@ -201,6 +234,7 @@ class World:
                 witness=life.witness,
                 witness_timeout_s=timeout_s / 2,
                 witness_retry_s=timeout_s / 2,
+                witness_watch_s=life.watch_s,
                 give_back=life.give_back,
                 stop_mode=life.stop_mode,
                 stop_timeout_s=timeout_s,
@@ -277,10 +311,13 @@ class World:
 
     @property
     def may_split(self) -> bool:
-        """Whether two histories are possible without a memory: the network was cut, or a person made them.
+        """Whether two histories are possible: the network was cut, or a person made them.
 
-        A cut in one direction alone makes none; together with anything else that goes wrong it can.
+        A cut in one direction alone makes none; together with anything else that goes wrong it can. With a witness that
+        has a memory no cut can, unless that memory was set back and does not show it.
         """
+        if self.remembers:
+            return self.person_split or self.etcd.forgot
         disturbed = any(not fault.kind.startswith(HARMLESS) for fault in self.faults)
         return self.separated or self.person_split or (self.half_separated and disturbed)
 

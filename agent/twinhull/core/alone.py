@@ -46,7 +46,7 @@ def go_alone(
     )
     m.rescue = None
     was = m.mode
-    m.owes_update = granted is None and m.witness_remembers
+    m.owes_update, m.by_person = granted is None and m.witness_remembers, False
     m.mode = Mode.ALONE
     m.lost = m.question = m.outdating = m.taking = None
     m.survivor = m.clock.slept = m.return_due = False

@@ -26,6 +26,7 @@ class WitnessRecord:
         may_start: ids of the replicas that may start; the others are refused.
         request: id of the request that wrote it.
         node: name of the node that wrote it, for people alone.
+        by_person: a person ordered it (`start --as-primary`, `witness reset`), whatever stood there before.
     """
 
     generation: Id
@@ -33,6 +34,7 @@ class WitnessRecord:
     may_start: tuple[Id, ...]
     request: Id
     node: str = ""
+    by_person: bool = False
 
     def says(self, generation: Generation, replicas: tuple[Id, ...]) -> bool:
         """Whether it lists exactly these replicas under this history, whoever wrote it."""
@@ -126,23 +128,39 @@ def judge(seen: Seen, replica: Id, mine: Generation) -> Judgement:
     )
 
 
+def taken(seen: Seen, replica: Id, listed_at: int | None) -> bool:
+    """Whether a person took the record for another replica, so that one that runs alone must give way to it.
+
+    Everything else that names another one alone came too late, or is older, and is written over: requests under way fail
+    on the revision as soon as this replica has written the record itself.
+
+    Args:
+        replica: the one that runs alone.
+        listed_at: the key's revision when this replica wrote the record; None: it has not yet, since it runs alone.
+    """
+    record = seen.record
+    if record is None or replica in record.may_start:
+        return False
+    return record.by_person or (listed_at is not None and seen.key_revision > listed_at)
+
+
 def _generation(record: WitnessRecord) -> Generation:
     return Generation(record.generation, (record.parent,) if record.parent is not None else ())
 
 
 def encode(record: WitnessRecord) -> bytes:
     """The value as one JSON object, UTF-8 (docs/formats.md, "The witness's key")."""
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "generation": record.generation.hex(),
-            "parent": record.parent.hex() if record.parent is not None else None,
-            "may_start": [replica.hex() for replica in record.may_start],
-            "request": record.request.hex(),
-            "node": record.node,
-        },
-        separators=(",", ":"),
-    ).encode()
+    value = {
+        "format": FORMAT,
+        "generation": record.generation.hex(),
+        "parent": record.parent.hex() if record.parent is not None else None,
+        "may_start": [replica.hex() for replica in record.may_start],
+        "request": record.request.hex(),
+        "node": record.node,
+    }
+    if record.by_person:
+        value["by_person"] = True
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def decode(value: bytes) -> WitnessRecord:
@@ -166,6 +184,7 @@ def decode(value: bytes) -> WitnessRecord:
         may_start=tuple(_id(replica) for replica in listed),
         request=_id(parsed.get("request")),
         node=node[:100],
+        by_person=parsed.get("by_person") is True,
     )
 
 

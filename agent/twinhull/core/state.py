@@ -388,6 +388,7 @@ class Module:
     override: Override | None = None
     reset: bool = False
     owes_update: bool = False
+    by_person: bool = False  # ALONE by `start --as-primary`
     watch_s: float = 0.0
     witness_trouble: str = ""
     epoch: int = 0

@@ -13,7 +13,7 @@ from . import actions, alone, events, loss, memory, resync, work
 from .actions import Level
 from .identity import Generation, Id
 from .memory import Seen, WitnessRecord
-from .state import Mode, Module, Phase, Purpose, Session, Talk, TalkStep
+from .state import Mode, Module, Phase, Purpose, Session, Talk, TalkStep, Work
 
 RETRY_S = 0.25
 """Pause before a question that must be answered soon is asked again."""
@@ -116,7 +116,10 @@ def _write(m: Module, talk: Talk, generation: Generation, may_start: tuple[Id, .
     _number(m, talk, TalkStep.WRITING)
     talk.writes = generation
     parent = generation.parents[0] if generation.parents else None
-    record = WitnessRecord(generation.id, parent, tuple(sorted(may_start)), m.new_id(), m.me)
+    by_person = talk.purpose in (Purpose.TAKE, Purpose.RESET) or (
+        talk.purpose is Purpose.UPDATE and m.by_person
+    )
+    record = WitnessRecord(generation.id, parent, tuple(sorted(may_start)), m.new_id(), m.me, by_person)
     urgent = talk.purpose is Purpose.ALONE
     m.emit(actions.WriteWitness(talk.number, seen.key_revision, record, talk.timeout_s, urgent))
 
@@ -184,6 +187,11 @@ def _give_command_up(m: Module, talk: Talk) -> None:
         return
     if talk.purpose is Purpose.TAKE:
         m.override = None
+        if talk.writes is not None:
+            why = (
+                f"{m.witness_trouble}. It may list {m.me} alone all the same, and {m.other} gives way then; see "
+                "twinhull witness show, and try again."
+            )
         m.reply("start", False, f"{m.name} was not started on {m.me}: {why}")
     else:
         _refuse_reset(m, f"The witness of {m.name} was not reset on {m.me}: {why}")
@@ -247,7 +255,7 @@ def _judge_reset(m: Module, talk: Talk, _seen: Seen) -> None:
 
 def _judge_update(m: Module, talk: Talk, seen: Seen) -> None:
     mine = m.record.generation
-    if mine is None:
+    if mine is None or _gives_way(m, seen, None):
         return
     if seen.record is not None and seen.record.says(mine, (m.record.replica_id,)):
         _updated(m, seen)
@@ -262,6 +270,8 @@ def _judge_watch(m: Module, _talk: Talk, seen: Seen) -> None:
     if mine is None:
         return
     if m.mode is Mode.ALONE:
+        if _gives_way(m, seen, m.record.witness_memory.key_revision):
+            return
         m.owes_update = seen.record is None or not seen.record.says(mine, (m.record.replica_id,))
         return
     if current is None:
@@ -274,6 +284,26 @@ def _judge_watch(m: Module, _talk: Talk, seen: Seen) -> None:
         current.phase = Phase.LISTING
     else:
         m.witness_trouble = f"the witness does not list {m.me} and {m.other} at present"
+
+
+def _gives_way(m: Module, seen: Seen, listed_at: int | None) -> bool:
+    """ALONE: a person took the record for the other node, which may run the module by now, so this one is turned off.
+
+    The record says from then on that the other replica may be uptodate: this one does not start again on its own word.
+    """
+    if not memory.taken(seen, m.record.replica_id, listed_at):
+        return False
+    _watched(m)
+    m.owes_update = False
+    if m.leaving or (m.work is not None and m.work.work is Work.YIELD):
+        return True
+    work.end(m, False, f"{m.name} is given up on {m.me}: a person started it on {m.other}.")
+    m.ending = True
+    alone.give_up(m, f"the witness lists {m.other} alone, because a person started {m.name} there by name")
+    m.emit(actions.EndSession(), persist=m.changed(peer_may_be_uptodate=True))
+    m.emit(actions.Say(f"{m.name} gave way on {m.me} to {m.other}: a person started it there by name.",
+                       Level.WARNING, True))  # fmt: skip
+    return True
 
 
 _BY_PURPOSE = {

@@ -78,6 +78,7 @@ def override_taken(m: Module, granted: WitnessMemory | None) -> None:
     if granted is None and m.witness_remembers:
         doubt += ", without the witness, which cannot be asked"
     alone.go_alone(m, override.generation, f"{m.me} {what}{doubt}", granted=granted)
+    m.by_person = True
     m.emit(actions.Say(f"start --as-primary of {m.name} on {m.me}{doubt}.", Level.WARNING, audit=True))
     m.reply("start", True, f"{m.name} starts on {m.me} as primary.")
 

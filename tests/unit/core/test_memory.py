@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -90,3 +91,33 @@ def test_what_is_no_json_or_too_long_is_refused() -> None:
     for value in (b"hello", b"[" * 3000, b" " * 5000):
         with pytest.raises(ValueError, match="its value"):
             memory.decode(value)
+
+
+def by_person(look: Seen) -> Seen:
+    record = look.record
+    assert record is not None
+    return look._replace(record=dataclasses.replace(record, by_person=True))
+
+
+def test_what_a_person_took_for_the_other_one_is_not_written_over() -> None:
+    other = seen(CHILD, B, key_revision=8)
+    assert memory.taken(by_person(other), A, None)
+    assert memory.taken(by_person(other), A, 7)
+    assert memory.taken(other, A, 7), (
+        "written after this replica was listed alone: no late request can do that"
+    )
+
+
+def test_a_record_that_came_too_late_or_lists_this_replica_takes_nothing() -> None:
+    assert not memory.taken(seen(CHILD, B, key_revision=8), A, None), "a request of before may still land"
+    assert not memory.taken(seen(CHILD, B, key_revision=8), A, 8)
+    assert not memory.taken(by_person(seen(CHILD, A, B)), A, 1)
+    assert not memory.taken(Seen(CLUSTER, 9, 0, None), A, 1)
+
+
+def test_the_word_of_a_person_is_read_again_and_absent_elsewhere() -> None:
+    ordered = WitnessRecord(CHILD.id, MINE.id, (A,), an_id(7), "lyon-a", by_person=True)
+    assert memory.decode(memory.encode(ordered)) == ordered
+    plain = dataclasses.replace(ordered, by_person=False)
+    assert b"by_person" not in memory.encode(plain)
+    assert memory.decode(memory.encode(plain)) == plain
