@@ -6,10 +6,11 @@ import dataclasses
 import enum
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.marks import BLOCK_BYTES
 
@@ -21,6 +22,10 @@ MAX_ENTRIES = 126
 MAX_ENTRY_BYTES = 1 << 20
 MAX_BATCH_BYTES = 4 << 20
 DIGEST_BYTES = 16
+KEY_BYTES = 16
+MAX_VOLUME_BYTES = 64 << 40
+MAX_END_BYTES = 1 << 60
+TEXTS = ("key", "module", "node", "why", "generation", "began", "ended", "note", "replica")
 
 _SLOT = struct.Struct("<4sHHQII")
 _SLOT_MAGIC = b"THRS"
@@ -138,11 +143,29 @@ def decode_slot(data: bytes) -> tuple[int, About] | None:
         return None
     try:
         plain = json.loads(body[_SLOT.size : _SLOT.size + length])
-        plain["kind"], plain["stage"] = Kind(plain["kind"]), Stage(plain["stage"])
-        known = {field.name for field in dataclasses.fields(About)}
-        return sequence, About(**{name: value for name, value in plain.items() if name in known})
-    except (ValueError, KeyError, TypeError):
+        return sequence, _read_about(plain)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _read_about(plain: Any) -> About:
+    """Raises ValueError, KeyError or TypeError for what is no description that a program of ours wrote."""
+    if not isinstance(plain, dict):
+        raise TypeError("it is no object")
+    known = {field.name for field in dataclasses.fields(About)}
+    values = {name: value for name, value in plain.items() if name in known}
+    values["kind"], values["stage"] = Kind(values["kind"]), Stage(values["stage"])
+    about = About(**values)
+    if not all(isinstance(getattr(about, name), str) for name in TEXTS):
+        raise TypeError("a text is none")
+    numbers = (about.volume_bytes, MAX_VOLUME_BYTES), (about.copied_end_bytes, MAX_END_BYTES)
+    if not all(type(number) is int and 0 <= number <= most for number, most in numbers):
+        raise ValueError("a number of bytes that no volume has")
+    if type(about.began_s) not in (int, float) or not math.isfinite(about.began_s):
+        raise ValueError("a time that no clock shows")
+    if len(bytes.fromhex(about.key)) != KEY_BYTES:
+        raise ValueError("a key that is none")
+    return about
 
 
 def encode_batch(pieces: Sequence[Piece], key: bytes, number: int, begin_bytes: int) -> tuple[bytes, Batch]:
@@ -183,9 +206,10 @@ def decode_header(data: bytes, key: bytes, number: int, begin_bytes: int, blocks
     entries = []
     for index in range(count):
         first, length, flags, content = _ENTRY.unpack_from(body, index * _ENTRY.size)
-        if first + length > blocks:
+        hole = flags & _HOLE
+        if not length or first + length > blocks or not (hole or length * BLOCK_BYTES <= MAX_ENTRY_BYTES):
             return None
-        if flags & _HOLE:
+        if hole:
             entries.append(Entry(first, length, -1, content))
         else:
             entries.append(Entry(first, length, at, content))
