@@ -349,7 +349,8 @@ def _expect_never_says(run: Run, name: str, sentence: str) -> None:
 
 def _expect_shows(run: Run, name: str, words: str) -> None:
     view = run.node(name).view()
-    shown = [view.waiting_for, view.fault, view.phase, view.resource, *view.warnings, view.outdated_reason]
+    shown = [view.sentence, view.waiting_for, view.fault, view.phase, view.resource, view.outdated_reason]
+    shown += view.warnings
     run.expect(any(words in text for text in shown), f"{name} does not show {words!r}, but {shown}")
 
 

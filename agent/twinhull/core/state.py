@@ -406,7 +406,6 @@ class Module:
     rescue_trouble: str | None = None
     rescue: RescueKind | None = None
     sentence: str = ""
-    said: str = ""
     out: list[Batch] = field(default_factory=list)
 
     # ---- names and times -------------------------------------------------------------------------
@@ -499,9 +498,8 @@ class Module:
         self.emit(actions.Say(sentence, level, audit))
 
     def say_once(self, sentence: str, level: Level = Level.INFO) -> None:
-        """The same, unless it was the last that was said this way."""
-        if sentence != self.said:
-            self.said = sentence
+        """The same, unless it is what was said last: what is seen again and again is told once."""
+        if sentence != self.sentence:
             self.say(sentence, level)
 
     def reply(self, command: str, ok: bool, sentence: str) -> None:
