@@ -27,6 +27,7 @@ from .peer import PeerAgent
 from .replacing import Replacing
 from .supervisor import Launch, Supervisor, worker_argv
 from .verifying import Schedule
+from .witness_files import WitnessFiles
 
 CONTROL_TIMEOUT_S = 15.0
 LOOK_AFTER_S = 5.0
@@ -60,6 +61,7 @@ class Agent:
         self._misheard = Refusals(log, boot_clock_s)
         self.replacing = Replacing(self)
         self._verifying = Schedule(self)
+        self.witness_files = WitnessFiles(node.node)
         self._look_now = threading.Event()
         self._ended = threading.Event()
         server_context = tls.server_context(node.pki_dir)
@@ -292,7 +294,7 @@ class Agent:
         self._look_now.set()
 
     def _look_after(self) -> None:
-        """Every few seconds: maintenance windows, and certificates that were renewed."""
+        """Every few seconds: maintenance windows, and certificates that were renewed, or should be."""
         known = self._certificate_ns()
         while not self._ended.is_set():
             self._look_now.wait(LOOK_AFTER_S)
@@ -303,6 +305,7 @@ class Agent:
                 self._tell_windows()
                 self._verifying.look(dt.datetime.now())
                 self.replacing.do_what_is_due()
+                self.witness_files.look(self.cluster.witness)
                 seen = self._certificate_ns()
                 if seen not in (None, known):
                     self._take_certificate()

@@ -165,6 +165,7 @@ class Methods:
             for seen in certificates
             if seen.expiring
         ]
+        warnings += agent.witness_files.warnings
         own = next((seen for seen in certificates if seen.kind == "node"), None)
         networks = {
             name: {"up": seen.up, "last_heard_s": seen.last_heard_s}

@@ -56,7 +56,7 @@ def _differ(status: Plain) -> bool:
 def _certificate_warnings(node: Plain) -> Iterator[str]:
     """What the node did not already say itself."""
     days = (node.get("certificate") or {}).get("days_left")
-    said = any("certificate" in str(warning) for warning in node.get("warnings") or [])
+    said = any("node certificate" in str(warning) for warning in node.get("warnings") or [])
     if isinstance(days, int | float) and days <= CERTIFICATE_WARNING_DAYS and not said:
         ends = f"ends in {int(days)} days" if days > 0 else "has expired"
         yield f"the certificate {ends}: renew it (twinhull pki renew)"

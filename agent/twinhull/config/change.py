@@ -134,7 +134,10 @@ def _cluster_warnings(old: ClusterConfig, new: ClusterConfig) -> list[str]:
             "the SECOND's first"
         )
     if old.witness.kind is not new.witness.kind:
-        warnings.append("the witness's kind changes: it takes effect only while both nodes are connected")
+        warnings.append(
+            "the witness's kind changes: each node takes it when a module is stopped there and started again (the "
+            "SECOND first); the old one rules until both have, and are connected"
+        )
     elif old.witness != new.witness:
         warnings.append(
             "the witness changes: a module that runs takes it when it is stopped on a node and started again there "

@@ -102,4 +102,4 @@ def test_new_addresses_and_another_witness_say_what_to_do() -> None:
     assert "nodes.b.addresses.replication: 10.77.2.2 -> 10.77.2.3" in change.changed
     assert len(change.warnings) == 2
     assert "restart both agents" in change.warnings[0]
-    assert "only while both nodes are connected" in change.warnings[1]
+    assert "stopped there and started again" in change.warnings[1]
