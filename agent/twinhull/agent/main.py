@@ -25,7 +25,7 @@ from .methods import Methods
 if sys.platform == "win32":
     from twinhull.windows import api, files
 
-    LOOK_AT_SERVICE = "sc query twinhull-agent"
+    LOOK_AT_SERVICE = "sc.exe query twinhull-agent"
 else:
     import fcntl
 
@@ -96,6 +96,15 @@ class Manager(Protocol):
     def host_goes_down(self) -> bool:
         """Whether its modules are to be handed over, because the host goes down with it."""
 
+    def watchdog_s(self) -> float:
+        """How often it wants to know that the agent does its work; 0: never."""
+
+    def works(self) -> None:
+        """The agent does its work."""
+
+    def hangs(self) -> None:
+        """The agent does not do its work any more."""
+
 
 class _Systemd:
     """systemd, or a person at a terminal: signals, and notices to the one that asked for them."""
@@ -112,6 +121,19 @@ class _Systemd:
 
     def host_goes_down(self) -> bool:
         return host_goes_down()
+
+    def watchdog_s(self) -> float:
+        try:
+            return int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6 / WATCHDOG_SHARE
+        except ValueError:
+            log.error("WATCHDOG_USEC is no number: the service manager is told nothing")
+            return 0.0
+
+    def works(self) -> None:
+        notify("WATCHDOG=1")
+
+    def hangs(self) -> None:
+        """systemd restarts what it hears nothing of."""
 
 
 def run(node_file: Path) -> int:
@@ -140,7 +162,9 @@ def serve(node_file: Path, manager: Manager) -> int:
             agent.start(Methods(agent).table())
             log.info("the agent of %s in cluster %s is at work", node.node, cluster.cluster)
             manager.ready()
-            threading.Thread(target=_feed_watchdog, args=(agent,), name="watchdog", daemon=True).start()
+            threading.Thread(
+                target=_feed_watchdog, args=(agent, manager), name="watchdog", daemon=True
+            ).start()
             agent.wait()
             manager.ending()
             if manager.host_goes_down():
@@ -153,14 +177,11 @@ def serve(node_file: Path, manager: Manager) -> int:
     return 0
 
 
-def _feed_watchdog(agent: Agent) -> None:
+def _feed_watchdog(agent: Agent, manager: Manager) -> None:
     """Prove to the service manager that the agent still does its work, as long as it does."""
-    try:
-        interval_s = int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6 / WATCHDOG_SHARE
-    except ValueError:
-        log.error("WATCHDOG_USEC is no number: the service manager is told nothing")
-        return
+    interval_s = manager.watchdog_s()
     while interval_s > 0 and agent.healthy(interval_s):
-        notify("WATCHDOG=1")
+        manager.works()
     if interval_s > 0 and not agent.ended:
         log.critical("the agent does not do its work any more; the service manager restarts it")
+        manager.hangs()

@@ -1,122 +1,80 @@
 """The agent as a Windows service: `python -m twinhull.agent.windows_service`, started by the service manager alone.
 
-It is called running when the agent is at work, and stopped with an error when it could not begin, so that the service's
-recovery actions start it again. When the host shuts down, the modules are handed over first. Source: Service Control
-Handler Function, SERVICE_ACCEPT_PRESHUTDOWN (learn.microsoft.com, services/service-control-handler-function).
+`service_life` says what the manager is told; here are Windows' calls around it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
-import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 assert sys.platform == "win32"
 
-import servicemanager
-import win32service
-import win32serviceutil
+from twinhull.windows import eventlog
+from twinhull.windows.service import ServiceProcess, set_preshutdown_timeout
 
-from twinhull.errors import TwinhullError
+from .service_life import ServiceLife
 
 if TYPE_CHECKING:
-    from .agent import Agent
+    from .main import Manager
 
 NAME: Final = "twinhull-agent"
-DEFECT: Final = 70
-_SPECIFIC_ERROR: Final = 1066
-_START_HINT_MS: Final = 60_000
-_PROGRESS_HINT_MS: Final = 30_000
-_PROGRESS_S: Final = 5.0
+NOT_A_SERVICE: Final = 1063
+PRESHUTDOWN_TIMEOUT_MS: Final = 300_000
+"""Longer than a module's hand-over may take (`agent.LEAVE_TIMEOUT_S`)."""
 
-
-class AgentService(win32serviceutil.ServiceFramework):  # type: ignore[misc]
-    """One agent's life between two calls of the service manager."""
-
-    _svc_name_ = NAME
-    _svc_display_name_ = "Twinhull Agent"
-
-    def __init__(self, args: Any) -> None:
-        super().__init__(args)
-        self._lock = threading.Lock()
-        self._agent: Agent | None = None
-        self._told_to_end = False
-        self._host_goes_down = False
-        self._over = threading.Event()
-
-    # ---- what the service manager calls ----------------------------------------------------------
-
-    def GetAcceptedControls(self) -> int:  # noqa: N802 - pywin32's name
-        """Stop, and the shutdown of the host before other services are told."""
-        return int(super().GetAcceptedControls()) | int(win32service.SERVICE_ACCEPT_PRESHUTDOWN)
-
-    def SvcOtherEx(self, control: int, _event_type: int, _data: Any) -> None:  # noqa: N802 - pywin32's name
-        """The host shuts down."""
-        if control == win32service.SERVICE_CONTROL_PRESHUTDOWN:
-            self._host_goes_down = True
-            self.SvcStop()
-
-    def SvcStop(self) -> None:  # noqa: N802 - pywin32's name
-        """Have the agent end; its workers go on, unless the host shuts down."""
-        self.ReportServiceStatus(win32service.SERVICE_STOP_PENDING, _PROGRESS_HINT_MS)
-        with self._lock:
-            self._told_to_end = True
-            if self._agent is not None:
-                self._agent.end()
-
-    def SvcRun(self) -> None:  # noqa: N802 - pywin32's name
-        """The whole life."""
-        self.ReportServiceStatus(win32service.SERVICE_START_PENDING, _START_HINT_MS)
-        code, why = DEFECT, ""
-        try:
-            # Imported here, because the service manager gives a new process only seconds to speak to it.
-            from twinhull.config import DEFAULT_NODE_CONFIG
-
-            from .main import serve
-
-            code = serve(DEFAULT_NODE_CONFIG, self)
-        except TwinhullError as error:
-            code, why = error.exit_code, str(error)
-        except Exception as error:  # noqa: BLE001 - told to the event log, and to the manager by the exit code
-            why = f"The agent ends because of a defect: {type(error).__name__}: {error}"
-        self._over.set()
-        if code:
-            servicemanager.LogErrorMsg(why)
-            self.ReportServiceStatus(win32service.SERVICE_STOPPED, 0, _SPECIFIC_ERROR, code)
-
-    # ---- what the agent's main calls -------------------------------------------------------------
-
-    def takes(self, agent: Agent) -> None:
-        """Remember whom to end; one that was told to end meanwhile ends at once."""
-        with self._lock:
-            self._agent = agent
-            if self._told_to_end:
-                agent.end()
-
-    def ready(self) -> None:
-        """It is at work."""
-        self.ReportServiceStatus(win32service.SERVICE_RUNNING)
-
-    def ending(self) -> None:
-        """Say so now and again while it lasts, so that the service manager goes on waiting."""
-        threading.Thread(target=self._tell_progress, name="progress", daemon=True).start()
-
-    def host_goes_down(self) -> bool:
-        """Whether the modules are to be handed over."""
-        return self._host_goes_down
-
-    def _tell_progress(self) -> None:
-        while not self._over.wait(_PROGRESS_S):
-            self.ReportServiceStatus(win32service.SERVICE_STOP_PENDING, _PROGRESS_HINT_MS)
+log = logging.getLogger("twinhull.agent.windows_service")  # not __name__, which is __main__ here
 
 
 def main() -> int:
-    """Serve the service manager until the service has stopped."""
-    servicemanager.Initialize()
-    servicemanager.PrepareToHostSingle(AgentService)
-    servicemanager.StartServiceCtrlDispatcher()
+    """Serve the service manager until the service has stopped; the exit code."""
+    life = ServiceLife(lambda status: process.report(*status), _prepare, _serve, _tell, os._exit)
+    process = ServiceProcess(NAME, life.live, life.control)
+    try:
+        process.dispatch()
+    except OSError as error:
+        if error.winerror != NOT_A_SERVICE:
+            raise
+        sys.stderr.write(
+            f"Only the service manager starts this: `sc.exe start {NAME}`. By hand: `twinhull agent run`.\n"
+        )
+        return 1
     return 0
 
 
+def _serve(manager: Manager) -> int:
+    # Imported here, because the service manager gives a new process only seconds to speak to it.
+    from twinhull.config import DEFAULT_NODE_CONFIG
+
+    from .main import serve
+
+    return serve(DEFAULT_NODE_CONFIG, manager)
+
+
+def _prepare() -> None:
+    set_preshutdown_timeout(NAME, PRESHUTDOWN_TIMEOUT_MS)
+
+
+def _tell(why: str) -> None:
+    """Leave words in the agent's log and in the event log, although no configuration was read."""
+    from twinhull import log as logs
+    from twinhull.config import USUAL_LOG_DIRECTORY
+
+    try:
+        handle = logs.setup_logging(USUAL_LOG_DIRECTORY, logs.NO_NODE)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # there is no third place
+            events = eventlog.EventLog()
+            events.report(eventlog.Kind.ERROR, f"{why}\nIts log cannot be written either: {error}")
+            events.close()
+        return
+    log.critical("%s", why)
+    handle.close()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not by sys.exit, which waits for threads: the service has stopped, so nothing of it may hold files any more.
+    os._exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ from ..transport.tls import Role, client_context
 
 LOOPBACK = "127.0.0.1"
 """Where every agent listens for its own node: there the node's certificate may do everything."""
+LOOK, START = (
+    ("sc.exe query twinhull-agent", "sc.exe start twinhull-agent")
+    if sys.platform == "win32"
+    else ("systemctl status twinhull-agent", "systemctl start twinhull-agent")
+)
 CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 60.0
 
@@ -70,11 +76,11 @@ class RemoteAgent:
         if self._local:
             return AgentDownError(
                 what,
-                "Look with: systemctl status twinhull-agent; start it with: systemctl start twinhull-agent",
+                f"Look with: {LOOK}; start it with: {START}",
             )
         return AgentDownError(
             what,
-            f"On node {self._target}, look with: systemctl status twinhull-agent; and check the network to it.",
+            f"On node {self._target}, look with: {LOOK}; and check the network to it.",
         )
 
     def close(self) -> None:

@@ -42,11 +42,13 @@ from .tree import InvalidConfigError, Problem, read_text
 from .units import Window, parse_duration_s, parse_size_bytes, parse_window
 
 DEFAULT_NODE_CONFIG = usual("/etc/twinhull/node.yml", "node.yml")
+USUAL_LOG_DIRECTORY = usual("/var/log/twinhull", "log")
 
 __all__ = [
     "DEFAULT_NODE_CONFIG",
     "HERE",
     "MAX_MODULES",
+    "USUAL_LOG_DIRECTORY",
     "AttachKind",
     "BootConfig",
     "Change",

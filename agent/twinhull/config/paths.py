@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
-import os
 import re
 import sys
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+if sys.platform == "win32":
+    from twinhull.windows.folders import program_data
 
 
 class Platform(enum.Enum):
@@ -63,8 +65,8 @@ def usual(linux: str, windows: str) -> Path:
 
     Args:
         linux: an absolute path.
-        windows: below `%ProgramData%\\Twinhull`.
+        windows: below `Twinhull` in ProgramData.
     """
     if sys.platform == "win32":
-        return Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData"), "Twinhull", windows)
+        return program_data() / "Twinhull" / windows
     return Path(linux)

@@ -3,11 +3,12 @@
 from .audit import AUDIT_LOG, AuditEntry, AuditLog, read_audit
 from .read import LogLine, LogPage, read_logs
 from .who import who
-from .write import AGENT_LOG, Log, LogHandle, clean, module_file, setup_logging
+from .write import AGENT_LOG, NO_NODE, Log, LogHandle, clean, module_file, setup_logging
 
 __all__ = [
     "AGENT_LOG",
     "AUDIT_LOG",
+    "NO_NODE",
     "AuditEntry",
     "AuditLog",
     "Log",

@@ -10,6 +10,7 @@ escaped, so that what a guest or a script prints can forge nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import queue
@@ -20,9 +21,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from twinhull.secrets_file import make_private_directory
+
+from .events import EventSink, host_events
+
 ROOT = "twinhull"
 AGENT_LOG = "agent.log"
 NO_MODULE = "-"
+NO_NODE = "-"
+"""For what is logged before the configuration said which node this is."""
 QUEUE_LINES = 10_000
 FILE_BYTES = 10 << 20
 FILES_KEPT = 5
@@ -153,7 +160,7 @@ class _Listener(logging.handlers.QueueListener):
     """Its end waits for room in a full queue: the thread that makes room is its own."""
 
     def __init__(self, lines: queue.Queue[Any], *sinks: logging.Handler) -> None:
-        super().__init__(lines, *sinks)
+        super().__init__(lines, *sinks, respect_handler_level=True)
         self._lines = lines
 
     def enqueue_sentinel(self) -> None:
@@ -168,7 +175,7 @@ class _FileSink(logging.handlers.RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's name
         """Called in the handler of the exception."""
-        if not self._failed:
+        if not self._failed and sys.stderr is not None:  # a Windows service has none
             self._failed = True
             reason = sys.exc_info()[1]
             sys.stderr.write(f"The log {self.baseFilename} cannot be written: {reason}; lines are lost.\n")
@@ -197,6 +204,8 @@ def setup_logging(
 ) -> LogHandle:
     """Send everything logged below `twinhull` to this process's file (and to standard error).
 
+    On Windows warnings and worse go to the host's event log too.
+
     Args:
         log_dir: made if it is not there, readable by root alone.
         node: name of this node.
@@ -209,14 +218,18 @@ def setup_logging(
 
     Raises OSError when the directory cannot be made or the file not be opened.
     """
-    log_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _make_log_directory(log_dir)
     sinks: list[logging.Handler] = [
         _FileSink(
             log_dir / module_file(module), maxBytes=file_bytes, backupCount=files_kept, encoding="utf-8"
         )
     ]
-    if stderr:
+    if stderr and sys.stderr is not None:
         sinks.append(_StderrSink(sys.stderr))
+    with contextlib.suppress(OSError):  # the file has everything
+        events = host_events()
+        if events is not None:
+            sinks.append(EventSink(events))
     lines: queue.Queue[Any] = queue.Queue(queue_lines)
     handler = _DroppingHandler(lines, _Formatter(node, module))
     listener = _Listener(lines, *sinks)
@@ -226,3 +239,10 @@ def setup_logging(
     logger.addHandler(handler)
     listener.start()
     return LogHandle(handler, listener)
+
+
+def _make_log_directory(path: Path) -> None:
+    if sys.platform == "win32" and not path.is_dir():
+        make_private_directory(path)
+    else:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)

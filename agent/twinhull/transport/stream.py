@@ -25,6 +25,7 @@ RECORD_BYTES = 1 << 14
 SOCKET_BUFFER_BYTES = 4 << 20
 USER_TIMEOUT_S = 30.0
 _KEPT_BUFFERS = 4
+_WHO_LISTENS = "netstat -ano" if sys.platform == "win32" else "ss -tlnp"
 _IP_FREEBIND = 15
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
@@ -86,7 +87,7 @@ def listen(address: str, port: int, backlog: int = 64) -> socket.socket:
         sock.close()
         raise TransportError(
             f"Cannot listen on {address} port {port}: {error.strerror}.",
-            "Look with `ss -tlnp` who uses the port, or configure another one.",
+            f"Look with `{_WHO_LISTENS}` who uses the port and whether this node has the address, or configure another.",
         ) from error
     return sock
 

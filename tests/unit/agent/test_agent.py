@@ -444,7 +444,7 @@ def test_without_a_watchdog_nothing_is_fed(
     agent: Scene, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", setting)
-    main._feed_watchdog(agent.agent)
+    main._feed_watchdog(agent.agent, main._Systemd())
 
 
 def test_a_watchdog_is_not_fed_by_an_agent_that_does_not_work(
@@ -454,6 +454,6 @@ def test_a_watchdog_is_not_fed_by_an_agent_that_does_not_work(
     told: list[str] = []
     monkeypatch.setattr(main, "notify", told.append)
     with caplog.at_level(logging.CRITICAL):
-        main._feed_watchdog(agent.agent)
+        main._feed_watchdog(agent.agent, main._Systemd())
     assert told == []
     assert "does not do its work" in caplog.text
