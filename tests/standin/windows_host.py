@@ -23,11 +23,7 @@ from . import engine
 
 MODULE = Path(twinhull.powershell.__file__).parent
 SCENARIO = engine.HERE / "hyperv_scenario.ps1"
-_PART = """Import-Module StandIns
-function Wait-TwinhullTest { param([double] $Seconds) Start-Sleep -Milliseconds (1000 * $Seconds) }
-function Exit-TwinhullTest { param([int] $Code) [Environment]::Exit($Code) }
-function Write-TwinhullTest { 'printed'; Write-Host 'shown'; return 'returned' }
-"""
+PART = engine.HERE / "standin_part.ps1"
 
 needs_engine = pytest.mark.skipif(
     engine.kit() is None, reason=f"the PowerShell engine is not here, so this did not run: {engine.WHERE}"
@@ -35,36 +31,32 @@ needs_engine = pytest.mark.skipif(
 
 
 class WindowsHost:
-    """One host; its state lives in files of `directory`, its drives may be shared with another host.
+    """One host; its state lives in files of `directory`, its drives C and D are folders there.
 
     Args:
         directory: empty or not there.
         initial: replaces members of the scenario's initial state.
-        drives: a directory with a folder for each drive; made here when it is not given.
-        letters: the drives.
     """
 
     def __init__(
         self,
         directory: Path,
         initial: Mapping[str, Any] | None = None,
-        drives: Path | None = None,
-        letters: str = "CD",
     ) -> None:
         self.directory = directory
         self.state_path = directory / "state.json"
         self.log_path = directory / "calls.log"
-        self.drives = drives or directory / "drives"
-        for letter in letters:
-            (self.drives / letter).mkdir(parents=True, exist_ok=True)
-        directory.mkdir(parents=True, exist_ok=True)
+        self.drives = directory / "drives"
+        for letter in "CD":
+            (self.drives / letter).mkdir(parents=True)
         (directory / "initial.json").write_text(json.dumps(dict(initial or {})), encoding="utf-8")
         self._module = directory / "module"
         shutil.copytree(MODULE, self._module, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-        (self._module / "00-standins.ps1").write_text(_PART, encoding="ascii")
+        shutil.copy(PART, self._module / "zz-standins.ps1")
 
     def engine(self, **settings: Any) -> Engine:
-        """How a PowerShell host of this machine is started."""
+        """How a PowerShell host of this machine is started; a busy machine takes its time for that."""
+        settings = {"start_timeout_s": 1200.0, **settings}
         source, program = engine.kit(), engine.present()
         assert source is not None and program is not None
         environment = {
@@ -77,6 +69,14 @@ class WindowsHost:
             "STANDIN_DRIVES": str(self.drives),
         }
         return Engine((str(program),), self._module / "host.ps1", environment, **settings)
+
+    def reset(self) -> None:
+        """As it was made: no state, no files. Its PowerShell hosts may live on."""
+        self.state_path.unlink(missing_ok=True)
+        self.log_path.unlink(missing_ok=True)
+        for drive in self.drives.iterdir():
+            shutil.rmtree(drive)
+            drive.mkdir()
 
     def path(self, windows_path: str) -> Path:
         """Where a file of a drive really is."""

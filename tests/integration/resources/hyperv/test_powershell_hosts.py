@@ -12,7 +12,7 @@ from twinhull.errors import PowerShellError, PowerShellGoneError, PowerShellTime
 from twinhull.powershell import Engine, PowerShellHosts
 
 pytestmark = needs_engine
-LONG_S = 120.0
+LONG_S = 900.0
 
 
 def _ping(shells: PowerShellHosts, value: object) -> object:
