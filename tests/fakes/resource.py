@@ -151,3 +151,33 @@ class LeavingResource(FakeResource):
         self._enter("leave", "leave")
         with self._changed:
             self._become(ResourceState.ABSENT)
+
+
+class ReturningResource(LeavingResource):
+    """One that may be registered of an earlier life; implements `resources.base.Returning` and `Warm` too.
+
+    Attributes:
+        left: what removes the registration that an earlier life left: `clear`, `leave`, `last resort`, `nothing`;
+            empty where there is none.
+    """
+
+    def __init__(self, on_start: Callable[[bool], None] = lambda _resume: None) -> None:
+        super().__init__(on_start)
+        self.left = ""
+
+    def clear(self, *, last_resort: bool = False) -> bool:
+        call = "clear at last" if last_resort else "clear"
+        self._enter(call, call)
+        with self._changed:
+            if self.left == "clear" or (last_resort and self.left == "last resort"):
+                self.left = ""
+            return not self.left
+
+    def leave(self) -> None:
+        super().leave()
+        with self._changed:
+            if self.left == "leave":
+                self.left = ""
+
+    def warm(self) -> None:
+        self._enter("warm", "warm")

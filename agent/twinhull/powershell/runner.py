@@ -29,6 +29,9 @@ class Lane(enum.Enum):
 class PowerShell(Protocol):
     """Calls functions of `Twinhull.psm1`. From any thread."""
 
+    def warm(self) -> None:
+        """Have hosts ready for queries and changes, young ones. Raises PowerShellError."""
+
     def query(self, function: str, arguments: Mapping[str, Value], *, timeout_s: float) -> Value:
         """Ask what changes nothing. Raises PowerShellError."""
 

@@ -103,6 +103,14 @@ class Returning(Protocol):
 
 
 @runtime_checkable
+class Warm(Protocol):
+    """A resource that starts faster when something was made ready before."""
+
+    def warm(self) -> None:
+        """Have ready what a start needs, such as processes. Idempotent. Raises TwinhullError."""
+
+
+@runtime_checkable
 class Vm(Protocol):
     """A resource that is a VM whose definition can be judged by either host before it is protected."""
 

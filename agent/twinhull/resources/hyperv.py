@@ -116,6 +116,7 @@ class HyperVResource:
         self._node = node
         self._vm = vm
         self._places = places
+        self._shell = shell
         self._host = HyperVHost(shell)
         self._log = log
         self._folder_ready = folder_ready
@@ -126,6 +127,15 @@ class HyperVResource:
         self._clock = clock
         self._pause = pause
         self._interrupted = threading.Event()
+
+    def warm(self) -> None:
+        """Have the PowerShell hosts ready. Raises PowerShellError."""
+        self._shell.warm()
+
+    @property
+    def identifier(self) -> str:
+        """The VM's identifier as it was noted at its last start; empty before."""
+        return self._noted()
 
     # ---- start ---------------------------------------------------------------------------------------
 

@@ -17,11 +17,12 @@ from twinhull.core import events
 from twinhull.core.settings import StopMode
 from twinhull.errors import AttachError, TwinhullError
 from twinhull.exports.base import Export, NetworkDisk, Request
-from twinhull.resources.base import Leaving, Resource, ResourceState
+from twinhull.resources.base import Leaving, Resource, ResourceState, Returning
 
 from .lanes import Lane, Outcome
 from .loop import Loop, Timer
 from .moves import Moves
+from .returning import clear_before_attach, fresh_discarding, keep_ready
 
 WATCH_INTERVAL_S = 1.0
 QUIET_POLL_S = 0.01
@@ -103,6 +104,7 @@ class Host:
         self._epoch = 0  # of what the resource was last told; answers of older ones are not told on
         self._watching: Timer | None = None
         self._space_warned: frozenset[str] = frozenset()  # what the initiator was told of
+        self._attachments = 0  # counts attaches and detaches: a newer one overtakes an older one
         self._blind = ""  # why the resource could not be looked at the last time
         self.moves = parts.moves
         self.before_start: Callable[[], None] | None = None
@@ -162,6 +164,8 @@ class Host:
     def attach(self, *, make: bool) -> None:
         """Export the volume and mount the folder -> Attached or AttachFailed."""
 
+        self._attachments += 1
+
         def then(error: Exception | None) -> None:
             self._tell(events.Attached() if error is None else events.AttachFailed(reason_of(error)))
 
@@ -173,12 +177,40 @@ class Host:
             self._attach(then, make=make)
 
     def _attach(self, then: Callable[[Exception | None], None], *, make: bool) -> None:
-        try:
-            self._open_export()
-        except (TwinhullError, OSError) as error:
-            then(error)
+        def cleared(error: Exception | None) -> None:
+            if error is not None:
+                then(error)
+                return
+            try:
+                self._open_export()
+            except (TwinhullError, OSError) as failure:
+                then(failure)
+                return
+            self._lane.submit(lambda: self._attacher.attach(make=make), lambda outcome: then(outcome.error))
+
+        if not isinstance(self._resource, Returning):
+            cleared(None)
             return
-        self._lane.submit(lambda: self._attacher.attach(make=make), lambda outcome: then(outcome.error))
+        self._close_export()  # of a failed attach: its disk must not come back while a registration is removed
+        attachment = self._attachments
+        clear_before_attach(
+            self._lane,
+            self._attacher,
+            self._resource,
+            fresh_discarding(self._opened_export, self._close_export),
+            wanted=lambda: attachment == self._attachments,
+            then=cleared,
+            log=self._log,
+        )
+
+    def _opened_export(self) -> Export | None:
+        self._open_export()
+        return self._export
+
+    def keep_ready(self) -> None:
+        """Have ready what a start needs, while nothing is offered."""
+        if self._export is None:
+            self._lane.submit(lambda: keep_ready(self._resource), self._logged)
 
     def _attach_anew(self, then: Callable[[Exception | None], None], *, make: bool) -> None:
         """The kernel ended the export below the folder: free what is left of it, and mount it again."""
@@ -193,6 +225,7 @@ class Host:
 
     def detach(self, *, forced: bool) -> None:
         """Unmount and free the device -> Detached or DetachFailed."""
+        self._attachments += 1
         forced = forced or bool(self._export_lost)  # a folder without its disk cannot be unmounted gently
         if forced:
             self._close_export()

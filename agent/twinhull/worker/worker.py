@@ -48,6 +48,7 @@ LEVELS = {
     actions.Level.ERROR: logging.ERROR,
 }
 VIEW_INTERVAL_S = 0.5
+READY_INTERVAL_S = 600.0
 SPACE_INTERVAL_S = 10.0
 ROOM_INTERVAL_S = 60.0
 MAX_COUNTER = (1 << 64) - 1
@@ -201,6 +202,7 @@ class Worker:
         # After the events of the turn: who wakes from a sleep must not show what it was before.
         self._every(VIEW_INTERVAL_S, lambda: self.loop.post(self._show))
         self._every(SPACE_INTERVAL_S, self._look_at_space)
+        self._every(READY_INTERVAL_S, self._host.keep_ready)
         self._rescues.look_at_room()
         self._every(ROOM_INTERVAL_S, self._rescues.look)
         self._stream.start()

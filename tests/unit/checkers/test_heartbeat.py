@@ -65,6 +65,9 @@ class Shell:
     def __init__(self, answer: Value) -> None:
         self.answer = answer
 
+    def warm(self) -> None:
+        raise AssertionError("a checker makes nothing ready")
+
     def query(self, function: str, arguments: Mapping[str, Value], *, timeout_s: float) -> Value:
         if isinstance(self.answer, Exception):
             raise self.answer
