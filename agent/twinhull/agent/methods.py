@@ -256,7 +256,7 @@ class Methods:
     def _danger(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         module, command = _text(arguments, "module"), _text(arguments, "command")
         config = self._agent.cluster.module(module)
-        facts = {**arguments, "vm": isinstance(config.resource, configuration.LibvirtConfig)}
+        facts = {**arguments, "vm": not isinstance(config.resource, configuration.ScriptsConfig)}
         own = self._module(module)
         try:
             peer = self._agent.peer.call("status_local", {}, timeout_s=STATUS_TIMEOUT_S)["modules"].get(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinhull.attach.folder import check_folder
-from twinhull.config import LibvirtConfig, ModuleConfig
+from twinhull.config import HyperVConfig, ModuleConfig, ScriptsConfig
 from twinhull.errors import FolderNotOursError, TwinhullError, UsageError
-from twinhull.resources.base import Finding, Resource
-from twinhull.resources.libvirt import LibvirtResource
+from twinhull.resources.base import Finding, Resource, Vm
 from twinhull.worker.parts import build_attacher, build_moves, build_resource
 
 from .desired import Wish, unfinished_protection
@@ -33,15 +32,14 @@ def check_this_host(agent: Agent, module: str, definition: object = None) -> lis
     """What this node lacks to run the module's resource: {fatal, sentence} each.
 
     Args:
-        definition: the domain XML to check instead of the one in the folder (before protection).
+        definition: the VM as the other node describes it, to be checked instead of the one in the folder (before
+            protection).
     """
     resource = _resource(agent, module)
     findings: list[Finding] = []
-    if isinstance(definition, str) and isinstance(resource, LibvirtResource):
+    if isinstance(definition, str) and isinstance(resource, Vm):
         findings = resource.check_definition(definition)
-    elif not isinstance(
-        resource, LibvirtResource
-    ):  # nothing is known of a VM whose folder is mounted elsewhere
+    elif not isinstance(resource, Vm):  # nothing is known of a VM whose folder is mounted elsewhere
         findings = resource.check_host()
     found = [{"fatal": finding.fatal, "sentence": finding.sentence} for finding in findings]
     return [*_folder_objections(agent, module), *found]
@@ -159,7 +157,7 @@ class Protection:
         self._agent.wishes.set(self._module, Wish.STARTED)
         details = {
             "as_primary": not self._unfinished.exists(),
-            "adopt": isinstance(self._config.resource, LibvirtConfig),
+            "adopt": not isinstance(self._config.resource, ScriptsConfig),
             "stop_vm": bool(self._arguments.get("stop_vm")),
         }
         self._unfinished.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -178,10 +176,15 @@ class Protection:
     def _way_back(self) -> str:
         """What a person may do after a protection that failed."""
         resource = self._config.resource
-        if not isinstance(resource, LibvirtConfig):
+        if isinstance(resource, ScriptsConfig):
             return ""
+        if isinstance(resource, HyperVConfig):
+            quoted = resource.domain.replace("'", "''")
+            how = f"Start-VM -Name '{quoted}'"
+        else:
+            how = f"virsh start {resource.domain}"
         return (
-            f"The VM {resource.domain} is as it was: `virsh start {resource.domain}` starts it if it was shut down, "
+            f"The VM {resource.domain} is as it was: `{how}` starts it if it was shut down, "
             "and protect may be repeated."
         )
 
@@ -291,7 +294,7 @@ class Unprotection:
             )
         config = self._agent.cluster.module(self._module)
         target = self._arguments.get("target")
-        if isinstance(config.resource, LibvirtConfig) and not (
+        if not isinstance(config.resource, ScriptsConfig) and not (
             isinstance(target, str) and Path(target).is_absolute()
         ):
             raise UsageError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import twinhull
-from twinhull.config import LibvirtConfig
+from twinhull.config import ScriptsConfig
 
 from .anonymise import Anonymiser
 
@@ -77,7 +77,9 @@ def clean_of_keys(text: str) -> str:
 def _names(agent: Agent) -> dict[str, list[str]]:
     """What an archive could be attributed by."""
     cluster = agent.cluster
-    domains = [m.resource.domain for m in cluster.modules.values() if isinstance(m.resource, LibvirtConfig)]
+    domains = [
+        m.resource.domain for m in cluster.modules.values() if not isinstance(m.resource, ScriptsConfig)
+    ]
     return {
         "cluster": [cluster.cluster],
         "node": list(cluster.nodes),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Protocol
 
 from twinhull.errors import ConfigError
 
 from .base import Checker
-from .guest import GuestAgentChecker
 from .runner import CheckerRunner, OnFailed
 from .schedule import CheckerSettings
 from .script import ScriptChecker
@@ -61,12 +60,18 @@ class NodeShape(Protocol):
 
     @property
     def node(self) -> str: ...
-    @property
-    def libvirt_uri(self) -> str: ...
+
+
+MakeGuestChecker = Callable[[float], Checker]
+"""Makes what looks whether the guest of a VM is well; is told its boot time in seconds."""
 
 
 def make_checkers(
-    module: ModuleShape, node: NodeShape, on_failed: OnFailed, launcher: Sequence[str] = ()
+    module: ModuleShape,
+    node: NodeShape,
+    on_failed: OnFailed,
+    launcher: Sequence[str] = (),
+    guest: MakeGuestChecker | None = None,
 ) -> CheckerRunner:
     """The module's checkers, resting until they are armed.
 
@@ -74,23 +79,29 @@ def make_checkers(
         module, node: the configuration.
         on_failed: told name, action (`restart` or `stopstart`) and reason, on a thread of its own.
         launcher: put before the operator's commands: it becomes the command.
+        guest: makes the checker of the guest, by its hypervisor; None where the resource is no VM.
 
     Raises ConfigError for a checker that does not fit the module's resource.
     """
     return CheckerRunner(
-        [(_make(module, node, item, launcher), _settings(item)) for item in module.checkers], on_failed
+        [(_make(module, node, item, launcher, guest), _settings(item)) for item in module.checkers], on_failed
     )
 
 
-def _make(module: ModuleShape, node: NodeShape, item: CheckerShape, launcher: Sequence[str]) -> Checker:
+def _make(
+    module: ModuleShape,
+    node: NodeShape,
+    item: CheckerShape,
+    launcher: Sequence[str],
+    guest: MakeGuestChecker | None,
+) -> Checker:
     if item.kind.value == "guest-agent":
-        domain = getattr(module.resource, "domain", None)
-        if not isinstance(domain, str):
+        if guest is None:
             raise ConfigError(
                 f"Checker {item.name} of module {module.name} asks a guest's agent, but the module runs no VM.",
                 "Use a script checker.",
             )
-        return GuestAgentChecker(domain, uri=node.libvirt_uri)
+        return guest(item.boot_time_s)
     if item.kind.value == "script" and item.command:
         return ScriptChecker(item.command, environment=_environment(module, node), launcher=launcher)
     raise ConfigError(f"Checker {item.name} of module {module.name} is of no known kind or has no command.")

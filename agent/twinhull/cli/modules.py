@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..config import LibvirtConfig
+from ..config import HyperVConfig, ScriptsConfig
 from ..errors import UsageError
 from ..log import who
 from .exit_codes import DONE
@@ -76,10 +76,12 @@ def _check_target(shell: Shell, module: str, target: str | None) -> None:
     config = shell.configuration()[1].module(module)
     if target is not None and not Path(target).is_absolute():
         raise UsageError(f"--target {printable(target)} is no absolute path.", "Nothing was changed.")
-    if target is None and isinstance(config.resource, LibvirtConfig):
+    if target is None and not isinstance(config.resource, ScriptsConfig):
+        windows = isinstance(config.resource, HyperVConfig)
+        usual = f"C:\\VMs\\{module}" if windows else f"/var/lib/libvirt/images/{module}"
         raise UsageError(
             f"Module {module} holds a VM, which needs a directory to go to.",
-            f"Nothing was changed; name one: twinhull unprotect {module} --target /var/lib/libvirt/images/{module}",
+            f"Nothing was changed; name one: twinhull unprotect {module} --target {usual}",
         )
 
 

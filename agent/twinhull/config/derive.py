@@ -11,11 +11,13 @@ from ..core.settings import ModuleSettings, Return, StopMode
 from .model import (
     CheckerConfig,
     ClusterConfig,
+    HyperVConfig,
     LibvirtConfig,
     ModuleConfig,
     NetworkRole,
-    ScriptsConfig,
+    ResourceConfig,
     StopConfig,
+    VmConfig,
     WitnessConfig,
 )
 from .units import exact_size_text
@@ -31,7 +33,7 @@ SPLIT_WARNINGS = {
 def module_settings(config: ClusterConfig, module: str, node: str) -> ModuleSettings:
     """The module as core sees it on this node. Raises UsageError for a module or node that there is not."""
     own = config.module(module)
-    if isinstance(own.resource, LibvirtConfig):
+    if isinstance(own.resource, VmConfig):
         stop, forced = own.resource.stop, own.resource.forced_stop
     else:
         stop = StopConfig(StopMode.STOP, own.resource.stop_timeout_s)
@@ -72,7 +74,7 @@ def warnings(config: ClusterConfig) -> list[str]:
     found += [
         f"module {module.name}: the stop mode 'off' pulls the plug at every normal stop; use 'stop' or 'save'"
         for module in config.modules.values()
-        if isinstance(module.resource, LibvirtConfig) and module.resource.stop.mode is StopMode.OFF
+        if isinstance(module.resource, VmConfig) and module.resource.stop.mode is StopMode.OFF
     ]
     return found
 
@@ -160,7 +162,15 @@ def _stop(stop: StopConfig) -> dict[str, Any]:
     return {"mode": stop.mode.value, "timeout": _number(stop.timeout_s)}
 
 
-def _resource(resource: LibvirtConfig | ScriptsConfig) -> dict[str, Any]:
+def _resource(resource: ResourceConfig) -> dict[str, Any]:
+    if isinstance(resource, HyperVConfig):
+        return {
+            "kind": resource.kind.value,
+            "domain": resource.domain,
+            "stop": _stop(resource.stop),
+            "forced_stop": _stop(resource.forced_stop),
+            "saved_state": resource.saved_state.value,
+        }
     if isinstance(resource, LibvirtConfig):
         return {
             "kind": resource.kind.value,

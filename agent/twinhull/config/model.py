@@ -31,7 +31,15 @@ class ResourceKind(enum.Enum):
     """What runs on a folder."""
 
     LIBVIRT = "libvirt"
+    HYPERV = "hyperv"
     SCRIPTS = "scripts"
+
+
+class Unrestorable(enum.Enum):
+    """What happens with a saved state that does not restore."""
+
+    DISCARD = "discard"
+    STOP = "stop"
 
 
 class ExportKind(enum.Enum):
@@ -125,6 +133,22 @@ class LibvirtConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HyperVConfig:
+    """A VM of Hyper-V all of whose files lie in the folder.
+
+    Args:
+        domain: the VM's name; the key is the one of every VM.
+        saved_state: what happens with a saved state that does not restore.
+    """
+
+    domain: str
+    stop: StopConfig = StopConfig(StopMode.STOP, 120.0)
+    forced_stop: StopConfig = StopConfig(StopMode.OFF, 30.0)
+    saved_state: Unrestorable = Unrestorable.DISCARD
+    kind: ResourceKind = ResourceKind.HYPERV
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptsConfig:
     """An application with scripts (argument lists; the first is an absolute path).
 
@@ -140,6 +164,10 @@ class ScriptsConfig:
     stop_timeout_s: float = 60.0
     process: bool = False
     kind: ResourceKind = ResourceKind.SCRIPTS
+
+
+VmConfig = LibvirtConfig | HyperVConfig
+ResourceConfig = VmConfig | ScriptsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +250,7 @@ class ModuleConfig:
     number: int
     folder: PurePath
     size_bytes: int
-    resource: LibvirtConfig | ScriptsConfig
+    resource: ResourceConfig
     file_system: str = "ext4"
     preferred: str | None = None
     boot: BootConfig = BootConfig()

@@ -16,12 +16,15 @@ from .model import (
     CheckerKind,
     ExportConfig,
     ExportKind,
+    HyperVConfig,
     LibvirtConfig,
     ModuleConfig,
+    ResourceConfig,
     ResourceKind,
     ReturnConfig,
     ScriptsConfig,
     StopConfig,
+    Unrestorable,
     VerifyConfig,
 )
 from .paths import Platform, platform_of, read_absolute_path
@@ -34,6 +37,7 @@ FILE_SYSTEMS = {Platform.LINUX: ("ext4", "xfs"), Platform.WINDOWS: ("ntfs",)}
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
 MAX_WAIT_S = 24 * 3600.0
 SIZE_STEP_BYTES = 4 * KIB
+MAX_VM_NAME_LETTERS = 100
 
 MODULE_KEYS = (
     "number", "folder", "size", "file_system", "preferred",
@@ -54,6 +58,7 @@ _TIMING_HOMES = {
 _STOP_KEYS = ("mode", "timeout")
 _RESOURCE_KEYS = {
     ResourceKind.LIBVIRT: ("kind", "domain", "stop", "forced_stop"),
+    ResourceKind.HYPERV: ("kind", "domain", "stop", "forced_stop", "saved_state"),
     ResourceKind.SCRIPTS: ("kind", "start", "stop", "check", "start_timeout", "stop_timeout", "process"),
 }
 _CHECKER_KEYS = {
@@ -91,7 +96,7 @@ def read_module(modules: Section, name: str, nodes: Collection[str]) -> ModuleCo
         write_timeout_s=timings.duration_s("write_timeout", timeout_s, MIN_TIMEOUT_S, MAX_TIMEOUT_S),
         checkers=_read_checkers(module, resource),
         verify=_read_verify(module),
-        export=_read_export(module, resource),
+        export=_read_export(module, resource, platform),
     )
 
 
@@ -106,11 +111,14 @@ def _read_file_system(module: Section, platform: Platform) -> str:
     return module.value("file_system", read, known[0])
 
 
-def _check_platform(module: Section, resource: LibvirtConfig | ScriptsConfig, platform: Platform) -> None:
-    """What a folder of Windows excludes, and programs that are of the other platform."""
-    if isinstance(resource, LibvirtConfig):
-        if platform is Platform.WINDOWS and module.has("resource"):
-            module.problem("resource", "is of kind 'libvirt', and the folder is one of Windows")
+def _check_platform(module: Section, resource: ResourceConfig, platform: Platform) -> None:
+    """VMs and programs that are of the other platform than the folder."""
+    if not isinstance(resource, ScriptsConfig):
+        home = Platform.LINUX if isinstance(resource, LibvirtConfig) else Platform.WINDOWS
+        if platform is not home and module.has("resource"):
+            module.problem(
+                "resource", f"is of kind '{resource.kind.value}', and the folder is one of {platform.value}"
+            )
         return
     for command in (resource.start, resource.stop, resource.check):
         if command and platform_of(_program(command)) is not platform:
@@ -150,9 +158,11 @@ def _read_verify(module: Section) -> VerifyConfig:
     return VerifyConfig(window, repair)
 
 
-def _read_export(module: Section, resource: LibvirtConfig | ScriptsConfig) -> ExportConfig:
+def _read_export(module: Section, resource: ResourceConfig, platform: Platform) -> ExportConfig:
     section = module.section("export", ("kind", "attach"))
     kind: ExportKind | None = section.value("kind", lambda text: read_choice(text, ExportKind), None)
+    if kind is ExportKind.FUSE and platform is Platform.WINDOWS:
+        section.problem("kind", "is 'fuse', which Windows has not got: write 'iscsi'")
     attach = section.choice("attach", AttachKind, AttachKind.FOLDER)
     if attach is AttachKind.NONE:
         if kind is not ExportKind.ISCSI:
@@ -178,7 +188,7 @@ def _read_return(module: Section, preferred: str | None) -> ReturnConfig:
     return result
 
 
-def _read_resource(module: Section, name: str) -> LibvirtConfig | ScriptsConfig:
+def _read_resource(module: Section, name: str) -> ResourceConfig:
     node = module.node("resource", required=True)
     if node is None:
         return LibvirtConfig(name)
@@ -189,6 +199,13 @@ def _read_resource(module: Section, name: str) -> LibvirtConfig | ScriptsConfig:
     kind, section = found
     if kind is ResourceKind.SCRIPTS:
         return _read_scripts(section)
+    if kind is ResourceKind.HYPERV:
+        return HyperVConfig(
+            domain=section.value("domain", _read_vm, name),
+            stop=_read_stop(section, "stop", StopMode.STOP, 120.0),
+            forced_stop=_read_stop(section, "forced_stop", StopMode.OFF, 30.0),
+            saved_state=section.choice("saved_state", Unrestorable, Unrestorable.DISCARD),
+        )
     return LibvirtConfig(
         domain=section.value("domain", _read_domain, name),
         stop=_read_stop(section, "stop", StopMode.STOP, 120.0),
@@ -199,6 +216,12 @@ def _read_resource(module: Section, name: str) -> LibvirtConfig | ScriptsConfig:
 def _read_domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text):
         raise ValueError(f"'{text}' is no name of a libvirt domain that is accepted here")
+    return text
+
+
+def _read_vm(text: str) -> str:
+    if not text.strip() or len(text) > MAX_VM_NAME_LETTERS or any(ord(letter) < 32 for letter in text):
+        raise ValueError(f"a VM's name has 1 to {MAX_VM_NAME_LETTERS} letters and no control characters")
     return text
 
 
@@ -233,7 +256,7 @@ def _command(section: Section, key: str, *, required: bool) -> tuple[str, ...]:
     return command
 
 
-def _read_checkers(module: Section, resource: LibvirtConfig | ScriptsConfig) -> tuple[CheckerConfig, ...]:
+def _read_checkers(module: Section, resource: ResourceConfig) -> tuple[CheckerConfig, ...]:
     checkers: list[CheckerConfig] = []
     for index, node in enumerate(module.items("checkers")):
         where = f"{module.where}.checkers[{index}]"
@@ -244,9 +267,9 @@ def _read_checkers(module: Section, resource: LibvirtConfig | ScriptsConfig) -> 
             module.problems.add(
                 node.line, f"'{where}.name' is wrong: the checker '{checker.name}' is there twice"
             )
-        if checker.kind is CheckerKind.GUEST_AGENT and resource.kind is not ResourceKind.LIBVIRT:
+        if checker.kind is CheckerKind.GUEST_AGENT and resource.kind is ResourceKind.SCRIPTS:
             module.problems.add(
-                node.line, f"'{where}.kind' is wrong: 'guest-agent' needs a resource of kind 'libvirt'"
+                node.line, f"'{where}.kind' is wrong: 'guest-agent' needs a resource that is a VM"
             )
         checkers.append(checker)
     return tuple(checkers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Log = Callable[[str], None]
 
@@ -29,6 +29,14 @@ class Finding:
 
     fatal: bool
     sentence: str
+
+
+class Progress(NamedTuple):
+    """How far a move of a VM is: the file or VM being copied, and bytes of all files."""
+
+    what: str
+    bytes_done: int
+    bytes_total: int
 
 
 class Resource(Protocol):

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from twinhull.errors import ResourceError
 from twinhull.powershell import PowerShell
 
 from . import hyperv_check as check
-from .base import Finding, Log
+from .base import Finding, Log, Progress
 from .files import remove_durably, write_durably
 from .hyperv_host import HyperVError, HyperVHost
 from .hyperv_parse import Machine
@@ -29,14 +29,6 @@ JOURNAL_VERSION = 1
 _SLOWEST_BYTES_PER_S = 1_000_000
 _EXPORTABLE = frozenset({"failed", "unsupported", "state"})
 """Categories of a refused move after which an export may do; not: no room, no access, no such path, no answer."""
-
-
-class Progress(NamedTuple):
-    """How far a move is: what is moved, and bytes of all files."""
-
-    what: str
-    bytes_done: int
-    bytes_total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from twinhull.errors import ResourceError
 
 from . import images
-from .base import Finding, Log, ResourceState
+from .base import Finding, Log, Progress, ResourceState
 from .copying import copy_image
 from .files import remove_durably, write_durably
 from .images import Image
@@ -36,14 +36,6 @@ from .run import Run, run_command
 
 JOURNAL_VERSION = 1
 _FLATTEN_EXTRA_S = 3600.0
-
-
-class Progress(NamedTuple):
-    """How far a move is: the file being copied, and bytes of all files."""
-
-    what: str
-    bytes_done: int
-    bytes_total: int
 
 
 class Phase(enum.Enum):

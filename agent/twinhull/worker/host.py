@@ -60,7 +60,7 @@ class HostParts:
     make_export: MakeExport
     attacher: Attacher
     resource: Resource
-    moves: Moves | None = None
+    moves: Moves[Any] | None = None
 
 
 class Host:

@@ -4,38 +4,60 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from twinhull.errors import ResourceError
-from twinhull.resources.base import ResourceState
-from twinhull.resources.libvirt import LibvirtResource
-from twinhull.resources.libvirt_plan import MovePlan
-from twinhull.resources.libvirt_protect import Progress, VmMover
+from twinhull.resources.base import Finding, Progress, Resource, ResourceState
 
 
-class Moves:
+class Plan(Protocol):
+    """What would be moved where, and what stands against it; each hypervisor has its own."""
+
+    @property
+    def definition(self) -> str:
+        """The VM as the other node judges it."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What speaks against it."""
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
+
+
+@dataclass(frozen=True)
+class Mover(Generic[PlanT]):
+    """How one hypervisor moves one VM; all of it blocks and raises ResourceError.
+
+    Args:
+        plan_in: looks at the VM where it is; changes nothing.
+        plan_out: looks at it in the mounted folder; is told where it goes.
+        carry_out: does it; after a failure the VM is as it was, and the same may be done again.
+    """
+
+    plan_in: Callable[[], PlanT]
+    plan_out: Callable[[str], PlanT]
+    carry_out: Callable[[PlanT], None]
+
+
+class Moves(Generic[PlanT]):
     """The moves of one module's VM; they block (host lane), `progress` may be asked for meanwhile.
 
     Args:
         make_mover: makes a mover that tells its progress to the function given.
         resource: the VM, to be shut down before it is moved.
-        domain: its name at the hypervisor.
         stop_timeout_s: how long its shutdown may take.
     """
 
     def __init__(
         self,
-        make_mover: Callable[[Callable[[Progress], None]], VmMover],
-        resource: LibvirtResource,
-        domain: str,
-        folder: Path,
+        make_mover: Callable[[Callable[[Progress], None]], Mover[PlanT]],
+        resource: Resource,
         stop_timeout_s: float,
     ) -> None:
         self._mover = make_mover(self._moved)
         self._resource = resource
-        self._domain = domain
-        self._folder = folder
         self._stop_timeout_s = stop_timeout_s
         self._lock = threading.Lock()
         self._progress: Progress | None = None
@@ -50,9 +72,9 @@ class Moves:
             return None
         return {"what": seen.what, "done_bytes": seen.bytes_done, "total_bytes": seen.bytes_total}
 
-    def plan(self) -> MovePlan:
+    def plan(self) -> PlanT:
         """What adopting the VM would move, and what speaks against it; changes nothing. Raises ResourceError."""
-        return self._mover.plan_protect(self._domain, self._folder)
+        return self._mover.plan_in()
 
     def adopt(self, *, stop_vm: bool) -> None:
         """Move the VM into the mounted folder. After a failure it is as it was. Raises ResourceError."""
@@ -71,10 +93,10 @@ class Moves:
         """Whether the VM runs now, wherever its disks are."""
         return self._resource.state() in (ResourceState.RUNNING, ResourceState.PAUSED)
 
-    def release(self, target: Path) -> None:
-        """Move the VM out of the folder, which is still mounted, to `target`. Raises ResourceError."""
+    def release(self, target: str) -> None:
+        """Move the VM out of the folder, which is still mounted, to the directory `target`. Raises ResourceError."""
         try:
-            self._mover.carry_out(self._mover.plan_unprotect(self._folder, target))
+            self._mover.carry_out(self._mover.plan_out(target))
         finally:
             self._done()
 

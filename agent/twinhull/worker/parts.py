@@ -18,7 +18,9 @@ from twinhull.attach.base import Attacher
 from twinhull.attach.folder import check_folder, prepare_folder, release_folder
 from twinhull.attach.nothing import NoAttacher
 from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
-from twinhull.checkers import make_checkers
+from twinhull.checkers import MakeGuestChecker, make_checkers
+from twinhull.checkers.guest import GuestAgentChecker
+from twinhull.checkers.heartbeat import HeartbeatChecker
 from twinhull.checkers.witness import Question, make_witness
 from twinhull.checkers.witness.etcd import EtcdWitness, key_of, make_context, parse_endpoint
 from twinhull.checkers.witness.none import NoWitness
@@ -27,10 +29,13 @@ from twinhull.config import (
     AttachKind,
     ClusterConfig,
     ExportKind,
+    HyperVConfig,
     LibvirtConfig,
     ModuleConfig,
     NetworkRole,
     NodeConfig,
+    ScriptsConfig,
+    Unrestorable,
     WitnessConfig,
     module_settings,
 )
@@ -38,13 +43,16 @@ from twinhull.core.identity import Id
 from twinhull.core.machine import Machine
 from twinhull.core.mirror import Mirror, ResyncSettings
 from twinhull.core.record import WitnessKind
-from twinhull.core.settings import ModuleSettings
+from twinhull.core.settings import ModuleSettings, StopMode
 from twinhull.errors import AttachError, VolumeFormatError, VolumeLockedError
 from twinhull.exports.iscsi import target_name
 from twinhull.powershell import PowerShellHosts
-from twinhull.resources.base import Resource
+from twinhull.resources.base import Progress, Resource
+from twinhull.resources.hyperv import HyperVPlaces, HyperVResource
+from twinhull.resources.hyperv_protect import HyperVMover, HyperVPlan
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
+from twinhull.resources.libvirt_plan import MovePlan
 from twinhull.resources.libvirt_protect import VmMover
 from twinhull.resources.run import run_command
 from twinhull.resources.scripts import ScriptSettings, ScriptsResource
@@ -56,7 +64,7 @@ from twinhull.storage.volume import Volume
 from twinhull.transport import tls
 
 from .host import HostParts, MakeExport
-from .moves import Moves
+from .moves import Mover, Moves
 from .offer import Exporter, OfferFile
 from .peer import Path as NetworkPath
 from .peer import StreamSettings
@@ -209,7 +217,9 @@ def build_resource(
     attacher: Attacher,
     log: Callable[[str], None],
 ) -> Resource:
-    """What runs on the module's folder."""
+    """What runs on the module's folder. A configuration of the other platform was refused when it was read."""
+    if isinstance(module.resource, HyperVConfig):
+        return _build_hyperv(node, module, module.resource, attacher, log)
     if isinstance(module.resource, LibvirtConfig):
         return LibvirtResource(
             module=module.name,
@@ -245,29 +255,102 @@ def build_resource(
     )
 
 
+def _build_hyperv(
+    node: NodeConfig,
+    module: ModuleConfig,
+    config: HyperVConfig,
+    attacher: Attacher,
+    log: Callable[[str], None],
+) -> Resource:
+    return HyperVResource(
+        module=module.name,
+        node=node.node,
+        vm=config.domain,
+        places=hyperv_places(node, module),
+        shell=powershell(),
+        log=log,
+        folder_ready=attacher.attached,
+        keep_unrestorable=config.saved_state is Unrestorable.STOP,
+        travels_saved=config.stop.mode is StopMode.SAVE,
+    )
+
+
+def guest_of(node: NodeConfig, module: ModuleConfig, resource: Resource) -> MakeGuestChecker | None:
+    """What looks whether the module's guest is well, made with its boot time in seconds; None for what is no VM."""
+    if isinstance(resource, HyperVResource):
+        return lambda boot_time_s: HeartbeatChecker(lambda: resource.identifier, powershell(), boot_time_s)
+    config = module.resource
+    if isinstance(config, LibvirtConfig):
+        return lambda _boot_time_s: GuestAgentChecker(config.domain, uri=node.libvirt_uri)
+    return None
+
+
+def hyperv_places(node: NodeConfig, module: ModuleConfig) -> HyperVPlaces:
+    """Where the folder, the note of the VM's identifier and the copies of its configurations are."""
+    own = node.data_dir / "hyperv" / module.name
+    return HyperVPlaces(str(module.folder), str(own / "copies"), own / "vm.json")
+
+
 def build_moves(
     node: NodeConfig,
     module: ModuleConfig,
     resource: Resource,
     stop_timeout_s: float,
     log: Callable[[str], None],
-) -> Moves | None:
+) -> Moves[Any] | None:
     """What moves the module's VM in and out; None for what is no VM."""
-    if not isinstance(module.resource, LibvirtConfig) or not isinstance(resource, LibvirtResource):
+    config = module.resource
+    if isinstance(config, ScriptsConfig):
         return None
-    return Moves(
-        lambda progress: VmMover(
-            module=module.name,
-            node=node.node,
-            state_directory=moves_directory(node, module.name),
-            log=log,
-            progress=progress,
-            virsh=Virsh(node.libvirt_uri),
-        ),
-        resource,
-        module.resource.domain,
-        Path(module.folder),
-        stop_timeout_s,
+    make = _hyperv_mover if isinstance(config, HyperVConfig) else _libvirt_mover
+    return Moves(lambda told: make(node, module, config.domain, log, told), resource, stop_timeout_s)
+
+
+def _libvirt_mover(
+    node: NodeConfig,
+    module: ModuleConfig,
+    domain: str,
+    log: Callable[[str], None],
+    progress: Callable[[Progress], None],
+) -> Mover[MovePlan]:
+    folder = Path(module.folder)
+    mover = VmMover(
+        module=module.name,
+        node=node.node,
+        state_directory=moves_directory(node, module.name),
+        log=log,
+        progress=progress,
+        virsh=Virsh(node.libvirt_uri),
+    )
+    return Mover(
+        lambda: mover.plan_protect(domain, folder),
+        lambda place: mover.plan_unprotect(folder, Path(place)),
+        mover.carry_out,
+    )
+
+
+def _hyperv_mover(
+    node: NodeConfig,
+    module: ModuleConfig,
+    vm: str,
+    log: Callable[[str], None],
+    progress: Callable[[Progress], None],
+) -> Mover[HyperVPlan]:
+    places = hyperv_places(node, module)
+    mover = HyperVMover(
+        module=module.name,
+        node=node.node,
+        directory=moves_directory(node, module.name),
+        copies=places.copies,
+        record=places.record,
+        shell=powershell(),
+        log=log,
+        progress=progress,
+    )
+    return Mover(
+        lambda: mover.plan_protect(vm, places.folder),
+        lambda place: mover.plan_unprotect(vm, places.folder, place),
+        mover.carry_out,
     )
 
 
@@ -526,7 +609,9 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
                 node, module, resource, settings.stop_timeout_s, lambda line: log.info("%s", line)
             ),
         ),
-        make_checkers=lambda failed: make_checkers(module, node, failed, LAUNCHER),
+        make_checkers=lambda failed: make_checkers(
+            module, node, failed, LAUNCHER, guest_of(node, module, resource)
+        ),
         witness=AskedWitness(node, cluster, name, lambda: volume.record.witness),
         memory=build_memory(cluster, name),
         link_path=node.run_dir / "workers" / f"{name}.sock",

@@ -597,7 +597,7 @@ class Worker:
             )
         if command == "stop":
             target = str(arguments.get("release") or "")
-            self._host.before_detach = (lambda: moves.release(Path(target))) if target else None
+            self._host.before_detach = (lambda: moves.release(target)) if target else None
 
     def _answer(self, number: int, ok: bool, sentence: str) -> None:
         self._show()  # whoever gets the answer may look at the view next

@@ -11,8 +11,8 @@ from tests.integration.resources.conftest import Vm, qemu_img
 from tests.integration.resources.libvirt_node import LibvirtNode
 
 from twinhull.errors import ResourceError
-from twinhull.resources.base import ResourceState
-from twinhull.resources.libvirt_protect import Progress, VmMover
+from twinhull.resources.base import Progress, ResourceState
+from twinhull.resources.libvirt_protect import VmMover
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 

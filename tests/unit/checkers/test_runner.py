@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from twinhull.checkers import CheckerRunner, CheckerSettings, CheckResult, make_checkers
+from twinhull.checkers.guest import GuestAgentChecker
 from twinhull.config.model import (
     CheckerAction,
     CheckerConfig,
@@ -125,7 +126,15 @@ SCRIPT = CheckerConfig("web", CheckerKind.SCRIPT, action=CheckerAction.STOPSTART
 
 
 def test_checkers_are_made_of_the_configuration() -> None:
-    runner = make_checkers(module(LibvirtConfig("web"), GUEST, SCRIPT), NodeConfig("a"), lambda *_: None)
+    boots: list[float] = []
+
+    def guest(boot_time_s: float) -> GuestAgentChecker:
+        boots.append(boot_time_s)
+        return GuestAgentChecker("web")
+
+    checked = module(LibvirtConfig("web"), GUEST, SCRIPT)
+    runner = make_checkers(checked, NodeConfig("a"), lambda *_: None, guest=guest)
+    assert boots == [GUEST.boot_time_s]
     assert {name: item["action"] for name, item in runner.snapshot().items()} == {
         "heartbeat": "restart",
         "web": "stopstart",

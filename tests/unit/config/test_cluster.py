@@ -388,7 +388,7 @@ def test_what_is_wrong_is_told_with_its_line(old: str, new: str, expected: str) 
         ),
         (
             "{kind: scripts, start: [/x], process: true}",
-            "'modules.VM1.checkers[0].kind' is wrong: 'guest-agent' needs a resource of kind 'libvirt'",
+            "'modules.VM1.checkers[0].kind' is wrong: 'guest-agent' needs a resource that is a VM",
         ),
     ],
 )

@@ -6,7 +6,18 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from twinhull.config import InvalidConfigError, NodeConfig, Platform, parse_cluster, platform_of, to_yaml
+from twinhull.config import (
+    HyperVConfig,
+    InvalidConfigError,
+    NodeConfig,
+    Platform,
+    Unrestorable,
+    module_settings,
+    parse_cluster,
+    platform_of,
+    to_yaml,
+)
+from twinhull.core.settings import StopMode
 
 GOOD = r"""cluster: lyon
 nodes: {a: {addresses: {n: 10.0.0.1}}, b: {addresses: {n: 10.0.0.2}}}
@@ -101,3 +112,30 @@ def test_a_vm_of_libvirt_has_no_folder_of_windows() -> None:
     libvirt = GOOD.partition("    resource:")[0] + "    resource: {kind: libvirt}\n"
     with pytest.raises(InvalidConfigError, match="is of kind 'libvirt', and the folder is one of Windows"):
         parse_cluster(libvirt)
+
+
+def _vm(resource: str) -> str:
+    return GOOD.partition("    resource:")[0] + f"    resource: {resource}\n"
+
+
+def test_a_vm_of_hyperv_is_configured_and_written_out() -> None:
+    config = parse_cluster(_vm("{kind: hyperv, domain: \"仮想 'x'\", stop: {mode: save}, saved_state: stop}"))
+    resource = config.modules["M1"].resource
+    assert isinstance(resource, HyperVConfig)
+    assert (resource.domain, resource.saved_state) == ("仮想 'x'", Unrestorable.STOP)
+    assert module_settings(config, "M1", "a").stop_mode is StopMode.SAVE
+    assert parse_cluster(to_yaml(config)) == config
+    plain = parse_cluster(_vm("{kind: hyperv}"))
+    assert plain.modules["M1"].resource == HyperVConfig("M1")
+    assert plain.digest() != config.digest()
+
+
+def test_a_vm_of_hyperv_has_no_folder_of_linux() -> None:
+    linux = _vm("{kind: hyperv}").replace(r"D:\Twinhull\M1", "/srv/M1")
+    with pytest.raises(InvalidConfigError, match="is of kind 'hyperv', and the folder is one of Linux"):
+        parse_cluster(linux)
+
+
+def test_windows_has_no_fuse() -> None:
+    with pytest.raises(InvalidConfigError, match="which Windows has not got: write 'iscsi'"):
+        parse_cluster(_vm("{kind: hyperv}") + "    export: {kind: fuse}\n")

@@ -9,9 +9,10 @@ from tests.unit.resources.conftest import definition
 from tests.unit.resources.fake_virsh import Domain, FakeVirsh
 
 from twinhull.errors import ResourceError
+from twinhull.resources.base import Progress
 from twinhull.resources.images import Image
 from twinhull.resources.libvirt_plan import Direction, MovePlan, plan_protect, plan_unprotect
-from twinhull.resources.libvirt_protect import Progress, VmMover
+from twinhull.resources.libvirt_protect import VmMover
 from twinhull.resources.libvirt_xml import parse_definition
 from twinhull.resources.run import CommandTimeoutError
 

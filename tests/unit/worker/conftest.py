@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from tests.fakes.disk import FakeDisk
@@ -23,7 +24,7 @@ def make_scene(cluster: Cluster) -> Iterator[Callable[..., Scene]]:
     made: list[Scene] = []
     directory = short_directory()
 
-    def make(disk: FakeDisk | None = None, moves: Moves | None = None) -> Scene:
+    def make(disk: FakeDisk | None = None, moves: Moves[Any] | None = None) -> Scene:
         made.append(Scene(cluster, directory, disk or FakeDisk(), moves=moves))
         return made[-1]
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
+from tests.fakes.attacher import FakeAttacher
 from tests.integration.transport.support import Cluster
 from tests.unit.agent.agent_scene import cluster_text
 
 from twinhull import config as configuration
 from twinhull import log as logs
-from twinhull.config import ClusterConfig, NodeConfig, WitnessConfig
+from twinhull.config import ClusterConfig, HyperVConfig, NodeConfig, Unrestorable, WitnessConfig
 from twinhull.core.record import WitnessKind
 from twinhull.errors import UsageError, VolumeFormatError, WitnessError
 from twinhull.exports.fuse import hardening
 from twinhull.log import read_audit
+from twinhull.resources.base import Leaving, Returning, Vm, Warm
 from twinhull.storage.volume import Volume
 from twinhull.worker import main as worker_main
 from twinhull.worker import parts
@@ -121,3 +123,31 @@ def test_a_worker_that_cannot_begin_says_why_and_ends(
     assert worker_main.main(["--node-config", missing, "--module", "VM1"]) != 0
     assert "missing.yml" in capsys.readouterr().err
     assert worker_main.main(["--node-config", str(node_file), "--module", "nobody"]) == UsageError.exit_code
+
+
+def test_a_vm_of_hyperv_is_built_with_its_moves_and_its_heartbeat(
+    node: NodeConfig, configured: ClusterConfig
+) -> None:
+    vm = HyperVConfig("仮想", saved_state=Unrestorable.STOP)
+    module = dataclasses.replace(
+        configured.module("VM1"), folder=PureWindowsPath(r"D:\Repli\VM1"), resource=vm
+    )
+    resource = parts.build_resource(node, module, FakeAttacher(), lambda _: None)
+    assert isinstance(resource, Vm)
+    assert isinstance(resource, Leaving)
+    assert isinstance(resource, Returning)
+    assert isinstance(resource, Warm)
+    assert parts.build_moves(node, module, resource, 1.0, lambda _: None) is not None
+    guest = parts.guest_of(node, module, resource)
+    assert guest is not None
+    # no start has noted the VM yet, so that nothing is asked of Hyper-V
+    assert guest(300.0).check(1.0).detail == "the VM is not known yet"
+    places = parts.hyperv_places(node, module)
+    assert places.folder == r"D:\Repli\VM1"
+    assert places.record.is_relative_to(node.data_dir)
+
+
+def test_what_is_no_vm_has_no_guest(node: NodeConfig, configured: ClusterConfig) -> None:
+    module = configured.module("VM1")
+    resource = parts.build_resource(node, module, FakeAttacher(), lambda _: None)
+    assert parts.guest_of(node, module, resource) is None

@@ -18,7 +18,7 @@ from twinhull.core.messages import OutdateAnswer, encode
 from twinhull.errors import PkiError, ResourceError
 from twinhull.exports.base import Op
 from twinhull.storage.volume import DATA_FILE, METADATA_FILE
-from twinhull.worker.moves import Moves
+from twinhull.worker.moves import Moves, Plan
 
 GOOD_BEAT: dict[str, Any] = {
     "op": "beat",
@@ -62,7 +62,7 @@ def test_the_first_start_as_primary_makes_mounts_and_runs(scene: Scene) -> None:
     assert "as-primary" in scene.audited[0]
 
 
-class OnceFailingMoves(Moves):
+class OnceFailingMoves(Moves[Plan]):
     """A move into the folder that fails the first time."""
 
     def __init__(self) -> None:

@@ -143,7 +143,7 @@ class Scene:
     """One node's worker with everything around it."""
 
     def __init__(
-        self, cluster: Cluster, directory: Path, disk: FakeDisk, *, moves: Moves | None = None
+        self, cluster: Cluster, directory: Path, disk: FakeDisk, *, moves: Moves[Any] | None = None
     ) -> None:
         self.disk = disk
         self.resource = FakeResource()
@@ -161,7 +161,7 @@ class Scene:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._agents: list[AgentEnd] = []
 
-    def _parts(self, cluster: Cluster, moves: Moves | None) -> Parts:
+    def _parts(self, cluster: Cluster, moves: Moves[Any] | None) -> Parts:
         settings = ModuleSettings("VM1", "a", "b", timeout_s=1.0, write_timeout_s=1.0, witness_timeout_s=1.0)
         directory = self.disk.directory()
         directory_of_files = self.link_path.parent

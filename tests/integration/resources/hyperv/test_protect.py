@@ -8,7 +8,8 @@ import pytest
 from tests.standin.windows_host import needs_engine
 
 from twinhull.errors import ResourceError
-from twinhull.resources.hyperv_protect import HyperVMover, Progress
+from twinhull.resources.base import Progress
+from twinhull.resources.hyperv_protect import HyperVMover
 
 from .hyperv_node import COPIES, FOLDER, HOME, HyperVNode
 

@@ -115,6 +115,33 @@ VARIANTS = [
 ]  # fmt: skip
 
 
+WINDOWS = {
+    "site": "platform: windows", "size": "64 GiB", "folder": r"D:\Twinhull\VM1", "resource": "{kind: hyperv}",
+    "module": "preferred: a",
+}  # fmt: skip
+WINDOWS_VARIANTS = [
+    ("folder", r"D:\Twinhull\VM1"),
+    ("folder", "/srv/twinhull/VM1"),
+    ("folder", "'D:/'"),
+    ("resource", "{kind: hyperv, domain: 仮想マシン, stop: {mode: save, timeout: 2 min}, saved_state: stop}"),
+    ("resource", "{kind: hyperv, domain: \"O'Brien \\\"x\\\"; $(1)\"}"),
+    ("resource", '{kind: hyperv, domain: "  "}'),
+    ("resource", '{kind: hyperv, domain: "a\\tb"}'),
+    ("resource", "{kind: hyperv, domain: " + 101 * "x" + "}"),
+    ("resource", "{kind: hyperv, saved_state: keep}"),
+    ("resource", "{kind: hyperv, vm: VM1}"),
+    ("resource", "{kind: hyperv, start: [/bin/true]}"),
+    ("resource", "{kind: libvirt}"),
+    ("resource", r"{kind: scripts, start: ['C:\a.exe'], stop: ['C:\b.exe'], check: ['C:\c.exe']}"),
+    ("module", "file_system: ntfs"),
+    ("module", "file_system: xfs"),
+    ("module", "checkers: [{name: guest, kind: guest-agent, action: stopstart}]"),
+    ("module", "export: {kind: iscsi}"),
+    ("module", "export: {kind: fuse}"),
+    ("module", "export: {kind: iscsi, attach: none}"),
+]  # fmt: skip
+
+
 def clusters(text: str) -> Iterator[dict[str, object]]:
     """The clusters of a file; none when it is refused."""
     problems = Problems()
@@ -138,6 +165,7 @@ def refused_by_agent(text: str) -> bool:
     tree = yaml.load(text, Loader=yaml.BaseLoader)
     site = tree["sites"]["lyon"]
     cluster = {"cluster": "lyon", **site}
+    cluster.pop("platform", None)  # the agent sees it by the folders
     return not agent_takes(cluster)
 
 
@@ -158,6 +186,8 @@ def test_the_limits_are_the_same() -> None:
     kinds = {kind.name.lower(): keys for kind, keys in agent_witness.KIND_KEYS.items()}
     assert kinds == sites_cluster.WITNESS_KEYS
     assert sites_module.MAX_MODULES == model.MAX_MODULES
+    assert sites_words.MAX_VM_NAME_LETTERS == modules.MAX_VM_NAME_LETTERS
+    assert set(sites_module.SAVED_STATE) == {word.value for word in model.Unrestorable}
     assert sites_words.SIZE_UNITS_BYTES == units.SIZE_UNITS_BYTES
     assert sites_words.DURATION_UNITS_S == units.DURATION_UNITS_S
     assert sites_words.SIZE_STEP_BYTES == modules.SIZE_STEP_BYTES
@@ -170,15 +200,24 @@ def test_the_limits_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_agent_takes_the_linux_sites_of_our_examples(name: str) -> None:
+def test_the_agent_takes_the_sites_of_our_examples(name: str) -> None:
     for site in load(name).sites:
-        if site.platform == "linux":
-            agent_cluster.parse_cluster(yaml.safe_dump(dict(site.cluster), sort_keys=False))
+        agent_cluster.parse_cluster(yaml.safe_dump(dict(site.cluster), sort_keys=False))
 
 
 @pytest.mark.parametrize(("key", "value"), VARIANTS, ids=[f"{key} {value}" for key, value in VARIANTS])
 def test_inventory_and_agent_judge_alike(key: str, value: str) -> None:
     text = SITE.format(**{**GOOD, key: value})
+    found = list(clusters(text))
+    assert bool(found) is not refused_by_agent(text)
+    assert all(agent_takes(cluster) for cluster in found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), WINDOWS_VARIANTS, ids=[f"{key} {value}" for key, value in WINDOWS_VARIANTS]
+)
+def test_inventory_and_agent_judge_windows_sites_alike(key: str, value: str) -> None:
+    text = SITE.format(**{**WINDOWS, key: value})
     found = list(clusters(text))
     assert bool(found) is not refused_by_agent(text)
     assert all(agent_takes(cluster) for cluster in found)

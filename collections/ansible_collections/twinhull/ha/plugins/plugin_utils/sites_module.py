@@ -19,6 +19,7 @@ from ansible_collections.twinhull.ha.plugins.plugin_utils.sites_words import (
     read_number,
     read_path,
     read_size,
+    read_vm_name,
     read_window,
     suggestion,
 )
@@ -50,11 +51,13 @@ FILE_SYSTEMS = {"linux": ("ext4", "xfs"), "windows": ("ntfs",)}
 EXPORT_KINDS = {"linux": ("fuse", "iscsi"), "windows": ("iscsi",)}
 VM_KIND = {"linux": "libvirt", "windows": "hyperv"}
 _VM_KEYS = ("kind", "domain", "stop", "forced_stop")
+_HYPERV_KEYS = (*_VM_KEYS, "saved_state")
 _SCRIPT_KEYS = ("kind", "start", "stop", "check", "start_timeout", "stop_timeout", "process")
-RESOURCE_KEYS = {"libvirt": _VM_KEYS, "hyperv": _VM_KEYS, "scripts": _SCRIPT_KEYS}
+RESOURCE_KEYS = {"libvirt": _VM_KEYS, "hyperv": _HYPERV_KEYS, "scripts": _SCRIPT_KEYS}
 _LOOK_KEYS = ("name", "kind", "interval", "failures", "boot_time", "timeout", "action")
 CHECKER_KEYS = {"guest-agent": _LOOK_KEYS, "script": (*_LOOK_KEYS, "command")}
 STOP_MODES = ("stop", "save", "off")
+SAVED_STATE = ("discard", "stop")
 
 
 def read_module(
@@ -157,7 +160,11 @@ def _read_resource(section: Section, platform: str, *, required: bool) -> dict[s
     kind, resource = found
     if kind == "scripts":
         return {"kind": kind} | _read_scripts(resource, platform)
-    result: dict[str, Any] = {"kind": kind} | resource.values({"domain": read_domain})
+    if kind == "hyperv":
+        words = {"domain": read_vm_name, "saved_state": one_of(SAVED_STATE)}
+    else:
+        words = {"domain": read_domain}
+    result: dict[str, Any] = {"kind": kind} | resource.values(words)
     for key in ("stop", "forced_stop"):
         stop = resource.section(key, ("mode", "timeout"))
         if resource.has(key):

@@ -22,6 +22,7 @@ Parts = tuple[str, ...]
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 SIZE_STEP_BYTES = 4 * KIB
+MAX_VM_NAME_LETTERS = 100
 SIZE_UNITS_BYTES = {
     "B": 1,
     "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB,
@@ -135,6 +136,13 @@ def read_domain(text: str) -> str:
     """A name of a VM."""
     if not _DOMAIN.fullmatch(text):
         raise ValueError(f"'{text}' is no name of a VM that is accepted here")
+    return text
+
+
+def read_vm_name(text: str) -> str:
+    """A name of a VM of Hyper-V."""
+    if not text.strip() or len(text) > MAX_VM_NAME_LETTERS or any(ord(letter) < 32 for letter in text):
+        raise ValueError(f"a VM's name has 1 to {MAX_VM_NAME_LETTERS} letters and no control characters")
     return text
 
 
