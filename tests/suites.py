@@ -47,11 +47,13 @@ class Outcome(NamedTuple):
     step: Step
     status: int
     took_s: float
+    processor_s: float
     counts: dict[str, int]
 
 
 def _pytest(name: str, *paths: str, coverage: bool = True) -> Step:
     argv = (sys.executable, "-m", "pytest", *paths, "-rs", "--no-fold-skipped", "--timeout=900")
+    argv += ("--durations=20", "--durations-min=2")
     return Step(name, (*argv, "--cov", "--cov-report=") if coverage else argv)
 
 
@@ -184,13 +186,15 @@ class Run:
                 start_new_session=True,
             )
             self._running[step.name] = (process, began)
-            status = process.wait()
+            _, waited, usage = os.wait4(process.pid, 0)
+            status = process.returncode = os.waitstatus_to_exitcode(waited)
             del self._running[step.name]
         text = log.read_text(encoding="utf-8", errors="replace")
         counts = _counts(text) if step.tests else {}
         if step.tests and status == 0 and not counts["passed"]:
             status = NOTHING_RAN
-        outcome = Outcome(step, status, time.monotonic() - began, counts)
+        processor_s = usage.ru_utime + usage.ru_stime
+        outcome = Outcome(step, status, time.monotonic() - began, processor_s, counts)
         self._say("\n".join(_told(outcome, text, log)))
         return outcome
 
@@ -203,8 +207,9 @@ class Run:
         bad = [outcome for outcome in self._outcomes if outcome.status != 0]
         self._say("")
         for outcome in self._outcomes:
+            word = "ok" if outcome.status == 0 else "FAILED"
             self._say(
-                f"{outcome.step.name:12} {'ok' if outcome.status == 0 else 'FAILED':7} {outcome.took_s:6.0f} s"
+                f"{outcome.step.name:12} {word:7} {outcome.took_s:6.0f} s, {outcome.processor_s:.0f} s of a processor"
             )
         for line in _not_run():
             self._say(line)
