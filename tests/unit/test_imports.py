@@ -11,10 +11,11 @@ import pytest
 PACKAGE = "twinhull"
 ROOT = Path(__file__).parents[2] / "agent" / PACKAGE
 
-LEAF = ("core", "errors", "clock", "secrets_file", "windows")
+LEAF = ("core", "errors", "clock", "secrets_file", "spare", "windows")
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "core": (),
     "errors": (),
+    "spare": (),
     "clock": ("windows",),
     "installation": (),
     "secrets_file": ("windows",),

@@ -14,8 +14,8 @@ class File(Protocol):
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Exactly `length_bytes`; holes read as zeros. DiskError on a short read."""
 
-    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | None:
-        """Like `read`, but None when it would have to wait for the disk."""
+    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | memoryview | None:
+        """Like `read`, but None when it would have to wait for the disk. From one thread at a time."""
 
     def write(self, offset_bytes: int, data: bytes | bytearray | memoryview) -> None:
         """All of it, or DiskError. Durable only after `sync`."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DiskError, DiskFullError, StorageError, VolumeFormatError, VolumeLockedError
+from ..spare import SpareBuffers
 from .base import File
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -25,6 +26,11 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 _ZEROS = bytes(1 << 20)
 _FILE_MODE = 0o600
+
+SMALL_READ_BYTES = 1 << 16
+LARGEST_SPARE_BYTES = 1 << 20
+SPARE_BUFFERS = 2
+"""For answers to large reads: a fresh megabyte for each would be filled with zeros first."""
 
 
 @functools.cache
@@ -71,6 +77,7 @@ class LinuxFile:
         self._path = path
         self._failed: DiskError | None = None
         self._nowait = True
+        self._spare = SpareBuffers(LARGEST_SPARE_BYTES, SPARE_BUFFERS)
         self._close_lock = threading.Lock()
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
@@ -95,14 +102,15 @@ class LinuxFile:
             got += len(data)
         return b"".join(parts)
 
-    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | None:
+    def read_cached(self, offset_bytes: int, length_bytes: int) -> memoryview | None:
         """Like `read`, out of the page cache only; None when the disk would have to be waited for."""
         self._check()
         if not self._nowait:
             return None
-        buffer = bytearray(length_bytes)
+        large = SMALL_READ_BYTES < length_bytes <= LARGEST_SPARE_BYTES
+        view = memoryview(self._spare.take() if large else bytearray(length_bytes))[:length_bytes]
         try:
-            got = os.preadv(self._fd, [buffer], offset_bytes, os.RWF_NOWAIT)
+            got = os.preadv(self._fd, [view], offset_bytes, os.RWF_NOWAIT)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -110,7 +118,7 @@ class LinuxFile:
                 self._nowait = False
                 return None
             raise _disk_error("read", self._path, error) from error
-        return bytes(buffer) if got == length_bytes else None
+        return view.toreadonly() if got == length_bytes else None
 
     def write(self, offset_bytes: int, data: bytes | bytearray | memoryview) -> None:
         """All of `data` at `offset_bytes`; durable after the next `sync`."""

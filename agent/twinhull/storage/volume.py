@@ -241,7 +241,7 @@ class Volume:
             raise self._outside(offset_bytes, length_bytes)
         return self._data.read(offset_bytes, length_bytes)
 
-    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | None:
+    def read_cached(self, offset_bytes: int, length_bytes: int) -> bytes | memoryview | None:
         """Like `read`, but None when the disk would have to be waited for."""
         if offset_bytes < 0 or length_bytes < 0 or offset_bytes + length_bytes > self.size_bytes:
             raise self._outside(offset_bytes, length_bytes)

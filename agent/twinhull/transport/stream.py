@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from ..core.frames import Buffer
 from ..errors import AuthenticationError, PeerUnreachableError, TransportError
+from ..spare import SpareBuffers
 from .tls import PeerIdentity, Role, peer_identity, require_peer
 
 RECEIVE_BYTES = 1 << 18
@@ -151,7 +152,7 @@ class TlsStream:
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
         self._blocked = not server_side
-        self._buffers: list[bytearray] = []
+        self._spare = SpareBuffers(RECEIVE_BYTES + RECORD_BYTES, _KEPT_BUFFERS)
         self._end: TransportError | None = None
         self._send_end: TransportError | None = None
         self._address = address
@@ -284,7 +285,7 @@ class TlsStream:
             AuthenticationError: the same, because the peer does not take our certificate.
         """
         tls = self._open()
-        view = memoryview(self._unshared_buffer())
+        view = memoryview(self._spare.take())
         filled = 0
         try:
             while filled < RECEIVE_BYTES:  # behind it there is room for a whole record: none is ever split
@@ -307,19 +308,6 @@ class TlsStream:
         if self._end is not None:
             raise self._end
         return _EMPTY
-
-    def _unshared_buffer(self) -> bytearray:
-        """A buffer of which nobody holds a view (a frame that waits for its disk, say)."""
-        for buffer in self._buffers:
-            with contextlib.suppress(BufferError):  # changing the size is refused while a view exists
-                buffer.pop()
-                buffer.append(0)
-                return buffer
-        fresh = bytearray(RECEIVE_BYTES + RECORD_BYTES)
-        if len(self._buffers) == _KEPT_BUFFERS:
-            self._buffers.pop(0)
-        self._buffers.append(fresh)
-        return fresh
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Encrypt and write now what the network takes; keep the rest (as a copy) for `flush`.
