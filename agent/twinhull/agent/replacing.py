@@ -44,6 +44,7 @@ class Replacing:
         self._version = version
         self._lock = threading.RLock()  # one replacement at a time
         self._due: dict[str, str] = {}  # module to the reason why its worker is to be replaced
+        self._beginning: set[str] = set()  # modules whose worker was replaced, and was not waited for yet
         self._told: set[str] = set()  # modules whose worker of another version was spoken of
 
     def due(self, module: str, reason: str) -> None:
@@ -114,13 +115,16 @@ class Replacing:
         with self._lock:
             supervisor = self._agent.supervisor(module)
             view = supervisor.view
-            if view is None or view["state"] != "STOP" or view["operation"]:
+            if view is None and module in self._beginning:
+                pass  # it was replaced a moment ago, after the stop that a person follows by this start
+            elif view is None or view["state"] != "STOP" or view["operation"]:
                 return
-            if view["fault"]:
+            elif view["fault"]:
                 self._replace(module, "its disk failed")
             elif not self.if_stopped(module):
                 return
         self._wait_for_new(module)
+        self._beginning.discard(module)
 
     def set_aside(self, module: str) -> Path:
         """Keep the volume of a stopped module under another name; the module begins blank again.
@@ -134,6 +138,7 @@ class Replacing:
     def _replace(self, module: str, reason: str) -> None:
         log.info("%s: a new worker begins on %s: %s", module, self._agent.node.node, reason)
         self.forget(module)
+        self._beginning.add(module)
         self._agent.unwatch_module(module)
         self._agent.watch_module(module)
 

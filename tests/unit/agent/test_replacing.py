@@ -144,6 +144,32 @@ def test_a_start_right_behind_a_stop_meets_the_new_worker(started: Scene) -> Non
     assert [message["command"] for message in started.workers["VM1"].sent] == ["start"]
 
 
+def test_a_start_while_the_new_worker_is_still_beginning_waits_for_it(
+    started: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = started.agent.watch_module
+
+    def begin(module: str) -> None:
+        began(module)
+        started.workers[module].view = None
+        started.workers[module].answer = AgentDownError(
+            "The worker of VM1 is not running: it is being started."
+        )
+
+    def shown_after(_pause_s: float) -> None:
+        worker = started.workers["VM1"]
+        worker.view, worker.answer = view(), {"ok": True, "sentence": "done"}
+        worker.after = view(state="SECOND", sentence="it mirrors b")
+
+    monkeypatch.setattr(started.agent, "watch_module", begin)
+    monkeypatch.setattr("twinhull.agent.replacing.time.sleep", shown_after)
+    adopt(started, state="STOP", sentence="a person stopped it", **OLDER)
+    look_after(started)
+    assert started.workers["VM1"].view is None
+    job = started.job("command", module="VM1", command="start")
+    assert job.ok, job.sentence
+
+
 def test_a_new_worker_that_does_not_come_up_fails_the_start_in_words(
     make_agent: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
