@@ -299,6 +299,15 @@ class Store:
             raise
         return rescue
 
+    def holds(self, number: int, rescue: Rescue) -> bool:
+        """Whether a rescue that is open still lies here under its number. Others may have removed it."""
+        try:
+            found = self.open(number, scan=False)
+        except (FileNotFoundError, VolumeFormatError):
+            return False
+        found.close()
+        return found.about.key == rescue.about.key
+
     def current(self) -> tuple[int, Rescue] | None:
         """The rescue of a copy that is not complete, or else one that still follows; None when there is none."""
         following: tuple[int, About] | None = None
@@ -390,7 +399,10 @@ class Store:
         """Remove rescues that are older than the configured age and that nothing waits for. Their numbers."""
         gone = []
         for number, about in list(self._abouts()):
-            if about.stage in COPYING or self._now() - about.began_s < self._limits.expire_s:
+            waits = about.stage in COPYING or (
+                about.stage is Stage.FOLLOWING and about.replica == self._replica
+            )
+            if waits or self._now() - about.began_s < self._limits.expire_s:
                 continue
             self._directory.remove(_file_name(number))
             gone.append(number)

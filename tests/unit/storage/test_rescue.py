@@ -178,6 +178,24 @@ def test_old_rescues_expire_but_not_one_that_a_copy_needs() -> None:
     assert later.numbers() == [2]
 
 
+def test_a_rescue_that_still_follows_expires_only_when_nobody_fills_it_any_more() -> None:
+    disk = FakeDisk()
+    first = store(disk)
+    _, rescue = first.begin(Kind.SPLIT, "", "")
+    first.end(rescue, Stage.FOLLOWING)
+    later = store(disk, now_s=NOW_S + 31 * 86_400)
+    assert later.expire() == []
+    another = Store(
+        disk.directory("rescue"),
+        "VM1",
+        "b",
+        BLOCKS * BLOCK_BYTES,
+        replica="cd",
+        now=lambda: NOW_S + 31 * 86_400,
+    )
+    assert another.expire() == [1]
+
+
 def test_room_is_made_of_what_nobody_misses_and_never_of_a_split_brains_rescue() -> None:
     disk = FakeDisk(capacity_bytes=1 << 33)
     small = store(disk, share_percent=1)
