@@ -8,6 +8,9 @@ from typing import Any
 
 from twinhull.core import verify
 
+KNOWN = "the witness is configured as"
+"""How the worker's own warning begins."""
+
 
 def module_status(
     view: Mapping[str, Any] | None,
@@ -59,12 +62,30 @@ def module_status(
         "sentence": _sentence(view, str(facts.get("unfinished", ""))),
         "sync": view["sync"] if _is_source_of_resync(view) else None,
         "last_sync": view["sync"],
+        "witness": view.get("witness") or facts.get("witness", ""),
         "unprotected": None if alone_s is None else {"since_s": alone_s, "bytes": view["marked_bytes"]},
         "checkers": {"suspended": view["checkers_suspended"], "items": view["checker_items"]},
-        "warnings": [*view["warnings"], *view.get("space_warnings", []), *_verify_warnings(view)],
+        "warnings": [
+            *view["warnings"],
+            *_witness_warnings(view, facts),
+            *view.get("space_warnings", []),
+            *_verify_warnings(view),
+        ],
         "worker": dict(worker),
         "worker_version": view.get("version") or "unknown",
     }
+
+
+def _witness_warnings(view: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Said until the worker knows the new configuration itself, and tells what it waits for."""
+    rules, configured = view.get("witness") or "", facts.get("witness") or ""
+    if not rules or not configured or rules == configured or any(KNOWN in text for text in view["warnings"]):
+        return []
+    module, node = view.get("module"), view.get("node")
+    return [
+        f"{KNOWN} {configured}, and {rules} rules until {module} is stopped and started again on both nodes, the SECOND "
+        f"first; {node} has not taken it yet"
+    ]
 
 
 def _sentence(view: Mapping[str, Any], unfinished: str) -> str:

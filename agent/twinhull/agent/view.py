@@ -39,7 +39,7 @@ UNTOLD: Mapping[str, Any] = {
     "role": "none",
     "timeout_s": 10.0,
     "operation": "",
-    "witness": "none",
+    "witness": "",
     "replica": "",
     "peer_replica": "",
     "history": "",

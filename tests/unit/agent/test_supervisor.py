@@ -22,7 +22,7 @@ from tests.unit.agent.agent_scene import view
 from twinhull.agent.process import WorkerProcess
 from twinhull.agent.status import module_status
 from twinhull.agent.supervisor import Launch, Supervisor
-from twinhull.agent.view import UNTOLD
+from twinhull.agent.view import UNTOLD, whole_view
 from twinhull.core.status import ModuleView
 from twinhull.errors import AgentDownError, TwinhullError
 
@@ -239,6 +239,28 @@ def test_a_view_of_another_version_is_completed_and_one_without_a_state_ends_the
 def test_what_is_filled_in_for_another_version_is_everything_that_a_worker_tells() -> None:
     assert {field.name for field in dataclasses.fields(ModuleView)} < set(UNTOLD)
     assert set(view()) <= set(UNTOLD)
+
+
+@pytest.mark.parametrize(
+    ("rules", "configured", "shown", "warned"),
+    [
+        ("etcd", "etcd", "etcd", False),
+        ("etcd", "ping", "etcd", True),
+        ("none", "etcd", "none", True),
+        ("", "ping", "ping", False),
+    ],
+)
+def test_the_status_names_the_witness_that_rules_and_says_where_another_one_is_configured(
+    rules: str, configured: str, shown: str, warned: bool
+) -> None:
+    told = module_status(whole_view(view(witness=rules)), {"witness": configured}, {})
+    assert told["witness"] == shown
+    said = [words for words in told["warnings"] if words.startswith("the witness is configured as")]
+    assert len(said) == warned
+    assert all(f"as {configured}, and {rules} rules until" in words for words in said)
+    own = f"the witness is configured as {configured}, and {rules} rules until both nodes are connected"
+    again = module_status(whole_view(view(witness=rules, warnings=[own])), {"witness": configured}, {})
+    assert again["warnings"] == [own]
 
 
 def test_a_worker_that_is_silent_for_longer_than_the_time_out_is_told_apart(scene: Scene) -> None:
