@@ -507,13 +507,13 @@ class Methods:
 
         def work(job: Job) -> str:
             if what == "diff":
-                return rescues.diff(module, number, job)
+                return rescues.diff(module, number, job, partial=partial)
             if what == "rollback":
                 return rescues.roll_back(module, number, job)
             if what == "export" and image:
                 return rescues.export_image(module, number, Path(target), job, partial=partial)
             if what == "export":
-                return rescues.export_files(module, number, Path(target), paths, job)
+                return rescues.export_files(module, number, Path(target), paths, job, partial=partial)
             folder = rescues.mount(module, number, partial=partial, job=job)
             job.result = {"folder": str(folder)}
             return f"Rescue {number} of {module} is at {folder} on {self._agent.node.node}, read-only."

@@ -46,8 +46,10 @@ WORDS = {
     Stage.PARTIAL: "what the copy overwrote; the rest has gone on",
     Stage.NOTHING: "given up, holds nothing",
     Stage.ROLLED_BACK: "rolled back",
-    Stage.BLOCKS: "single blocks",
+    Stage.BLOCKS: "single blocks that a repair overwrote",
 }
+MIXED = (Stage.PARTIAL, Stage.BLOCKS)
+"""Old blocks within a volume that has gone on."""
 
 
 class Listed(NamedTuple):
@@ -183,9 +185,9 @@ class Rescues:
 
     # ---- comparing and taking out -----------------------------------------------------------------------------
 
-    def diff(self, module: str, number: int, job: Job) -> str:
+    def diff(self, module: str, number: int, job: Job, *, partial: bool = False) -> str:
         """Files that differ between the rescue and the module as it is now."""
-        with self._mounted(module, number, job) as folder:
+        with self._mounted(module, number, job, partial=partial) as folder:
             job.progress(f"looking at the files of {module} as they are now")
             now = self._now(module)
             job.progress(f"looking at the files in rescue {number} of {module}")
@@ -212,10 +214,12 @@ class Rescues:
             told = self._agent.peer.call("rescue_now", {"module": module}, timeout_s=READY_S)
         return {str(path): Listed(*entry) for path, entry in told["files"].items()}
 
-    def export_files(self, module: str, number: int, target: Path, paths: list[str], job: Job) -> str:
+    def export_files(
+        self, module: str, number: int, target: Path, paths: list[str], job: Job, *, partial: bool = False
+    ) -> str:
         """Copy files out of the old file system; nothing that is there is overwritten."""
         _check_target(target)
-        with self._mounted(module, number, job) as folder:
+        with self._mounted(module, number, job, partial=partial) as folder:
             sources = [_inside(folder, path) for path in paths] or sorted(folder.iterdir())
             target.mkdir(mode=0o700, parents=True)
             for number_done, source in enumerate(sources, 1):
@@ -363,11 +367,11 @@ def _opened(store: Store, module: str, number: int, *, scan: bool = True) -> Ite
 
 
 def _check_viewable(about: About, number: int, *, partial: bool) -> None:
-    if about.stage in VIEWABLE or (partial and about.stage is Stage.PARTIAL):
+    if about.stage in VIEWABLE or (partial and about.stage in MIXED):
         return
     hint = (
         "Its blocks can be seen mixed with the present content: add --partial."
-        if about.stage is Stage.PARTIAL
+        if about.stage in MIXED
         else ""
     )
     raise UsageError(

@@ -171,7 +171,7 @@ _twinhull() {
             " rescue show") words="-h --help --node-config --node --json @modules" ;;
             " rescue mount") words="-h --help --node-config --node --json @modules --no-wait --timeout --partial" ;;
             " rescue unmount") words="-h --help --node-config --node --json @modules" ;;
-            " rescue diff") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
+            " rescue diff") words="-h --help --node-config --node --json @modules --no-wait --timeout --partial" ;;
             " rescue export") words="-h --help --node-config --node --json @modules --no-wait --timeout --path --to --image --partial" ;;
             " rescue rollback") words="-h --help --node-config --node --json @modules --no-wait --timeout --yes" ;;
             " rescue drop") words="-h --help --node-config --node --json @modules --yes" ;;

@@ -299,7 +299,8 @@ def _add_rescue(group: _Commands) -> None:
     parser.add_argument("--partial", action="store_true", help=partial)
     _rescue_command(group, "unmount", "take that mount away", ("unmount VM1 1",), rescue.run_unmount)
     help_text = "list the files that differ from the module as it is now, with sizes and times"
-    _rescue_command(group, "diff", help_text, ("diff VM1 1", "diff VM1 1 --json"))
+    parser = _rescue_command(group, "diff", help_text, ("diff VM1 1", "diff VM1 1 --json"))
+    parser.add_argument("--partial", action="store_true", help=partial)
     examples = (
         "export VM1 1 --to /root/old",
         "export VM1 1 --to /root/old --path images/disk.qcow2",

@@ -94,7 +94,7 @@ def run_work(shell: Shell, args: argparse.Namespace) -> int:
         if args.paths and args.image:
             raise UsageError("--image writes the whole old volume.", "Leave out the paths, or --image.")
         facts |= {"target": args.to or args.image, "image": bool(args.image), "paths": args.paths}
-    if what in ("mount", "export"):
+    if what in ("mount", "diff", "export"):
         facts["partial"] = args.partial
     if what == "rollback":
         lines = _ask(shell, args, "danger", command="rollback")["lines"]
