@@ -109,6 +109,11 @@ class FakeResource:
         with self._changed:
             self._become(ResourceState.OFF)
 
+    def pause_critical(self, paused: bool) -> None:
+        """Its hypervisor holds it, or lets it go on."""
+        with self._changed:
+            self._become(ResourceState.PAUSED_CRITICAL if paused else ResourceState.RUNNING)
+
     def hang(self, method: str) -> None:
         """From now on this method waits for `release`."""
         with self._changed:

@@ -276,9 +276,9 @@ def _host(run: Run, name: str, what: str) -> None:
     setattr(host, *facts[what])
 
 
-def _died(run: Run, name: str) -> None:
+def _died(run: Run, name: str, wants: str = "") -> None:
     run.node(name).host.running = False
-    run.world.tell(name, events.ResourceDied("the guest crashed"))
+    run.world.tell(name, events.ResourceDied("the guest crashed", move=wants == "stopstart"))
 
 
 def _witness(run: Run, name: str, what: str) -> None:
@@ -449,6 +449,7 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
             _command(lambda w: events.CheckerFailed("vm", w, "no heartbeat")),
         ),
         (r"guest on NODE crashes", _died),
+        (r"guest on NODE crashes, its checker wants (restart|stopstart)", _died),
         (r"wait ([\d.]+) s", _wait),
         (r"write on NODE (\d+)(?:\.\.(\d+))?", _write),
         (r"flush on NODE", lambda run, name: run.world.flush(name)),

@@ -230,10 +230,11 @@ class ResourceStopFailed(NamedTuple):
 
 
 class ResourceDied(NamedTuple):
-    """It stopped by itself (crash, or a shutdown from inside)."""
+    """It stopped by itself (crash, or a shutdown from inside). `move`: to the other node, as its checker is set."""
 
     reason: str
     clean: bool = False
+    move: bool = False
 
 
 class CheckerFailed(NamedTuple):

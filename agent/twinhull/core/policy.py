@@ -27,7 +27,7 @@ def on_start_failed(m: Module, event: events.ResourceStartFailed) -> None:
 
 
 def on_died(m: Module, event: events.ResourceDied) -> None:
-    """It stopped by itself; it is started again where it ran."""
+    """It stopped by itself; it is started again where it ran, or moved, as the checker of its guest is set."""
     if m.host.state is not HostState.RUNNING:
         return
     m.host.state = HostState.ATTACHED
@@ -42,7 +42,7 @@ def on_died(m: Module, event: events.ResourceDied) -> None:
         )
         return
     how = "was shut down from inside" if event.clean else "died"
-    _resource_failed(m, f"it {how} ({event.reason})", "", move=False)
+    _resource_failed(m, f"it {how} ({event.reason})", "", move=event.move)
 
 
 def on_checker_failed(m: Module, event: events.CheckerFailed) -> None:

@@ -55,12 +55,14 @@ class HostParts:
         attacher: makes it a mounted folder.
         resource: what runs on the folder.
         moves: moves a VM into the folder and out of it; None for resources that are not moved.
+        dead_moves: whether a resource that stopped by itself goes to the other node instead of starting again here.
     """
 
     make_export: MakeExport
     attacher: Attacher
     resource: Resource
     moves: Moves[Any] | None = None
+    dead_moves: bool = False
 
 
 class Host:
@@ -106,6 +108,8 @@ class Host:
         self._space_warned: frozenset[str] = frozenset()  # what the initiator was told of
         self._attachments = 0  # counts attaches and detaches: a newer one overtakes an older one
         self._blind = ""  # why the resource could not be looked at the last time
+        self._paused = False  # whether it was said that its hypervisor holds it
+        self._dead_moves = parts.dead_moves
         self.moves = parts.moves
         self.before_start: Callable[[], None] | None = None
         """Done once before the next start, in the mounted folder; a failure is a failed start."""
@@ -422,7 +426,8 @@ class Host:
                 return
             if outcome.error is None and (reason := outcome.value()) is not None:
                 self._next_epoch()
-                self._tell(events.ResourceDied(reason))
+                move = self._dead_moves and not self._export_lost
+                self._tell(events.ResourceDied(reason, move=move))
                 return
             if outcome.error is not None and str(outcome.error) != self._blind:
                 self._log.warning(
@@ -437,6 +442,19 @@ class Host:
         if lost := self._export_lost:
             self._resource.force_off()  # whatever it wrote since is lost to it
             return lost
-        if self._resource.state() in (ResourceState.OFF, ResourceState.ABSENT):
+        state = self._resource.state()
+        self._say_paused(state is ResourceState.PAUSED_CRITICAL)
+        if state in (ResourceState.OFF, ResourceState.ABSENT):
             return self._resource.ended()
         return None
+
+    def _say_paused(self, paused: bool) -> None:
+        """Neither a restart nor the other node gives a VM room on a full disk: a person has to know."""
+        if paused and not self._paused:
+            self._log.error(
+                "the hypervisor has paused the VM, because a disk of it has no room or failed; make room (in the "
+                "folder and on the disk of the node's data directory), then it can go on"
+            )
+        elif self._paused and not paused:
+            self._log.info("the VM is no longer paused by its hypervisor")
+        self._paused = paused

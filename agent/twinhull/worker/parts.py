@@ -27,6 +27,8 @@ from twinhull.checkers.witness.none import NoWitness
 from twinhull.clock import boot_clock_s
 from twinhull.config import (
     AttachKind,
+    CheckerAction,
+    CheckerKind,
     ClusterConfig,
     ExportKind,
     HyperVConfig,
@@ -607,6 +609,10 @@ def build_parts(node: NodeConfig, cluster: ClusterConfig, name: str, log: logs.L
             resource=resource,
             moves=build_moves(
                 node, module, resource, settings.stop_timeout_s, lambda line: log.info("%s", line)
+            ),
+            dead_moves=any(
+                one.kind is CheckerKind.GUEST_AGENT and one.action is CheckerAction.STOPSTART
+                for one in module.checkers
             ),
         ),
         make_checkers=lambda failed: make_checkers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import queue
 import subprocess
 import sys
 import threading
@@ -27,7 +29,7 @@ from twinhull.worker.parts import LAUNCHER
 class Scene:
     """A host on its own loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dead_moves: bool = False) -> None:
         self.told: list[events.Event] = []
         self._changed = threading.Condition()
         self.loop = Loop(lambda: None, stall_s=5.0)
@@ -36,7 +38,9 @@ class Scene:
         self.export_fails = False
         self.requests: list[tuple[int, int]] = []
         self.failure: Exception | None = None
-        parts = HostParts(lambda _loop, _serve: self._export(), self.attacher, self.resource)
+        parts = HostParts(
+            lambda _loop, _serve: self._export(), self.attacher, self.resource, dead_moves=dead_moves
+        )
         self.awake = True
         self.host = Host(
             self.loop,
@@ -109,6 +113,19 @@ class Scene:
     def close(self) -> None:
         self.loop.stop()
         self._thread.join(PATIENCE_S)
+
+
+@pytest.fixture
+def said() -> Iterator[queue.SimpleQueue[str]]:
+    """What the host says."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.put(record.getMessage())  # type: ignore[method-assign]
+    LOG.logger.addHandler(handler)
+    LOG.logger.setLevel(logging.INFO)
+    yield lines
+    LOG.logger.setLevel(logging.NOTSET)
+    LOG.logger.removeHandler(handler)
 
 
 @pytest.fixture
@@ -267,6 +284,33 @@ def test_a_resource_that_will_not_stop_runs_on_and_is_watched(scene: Scene) -> N
     assert "did not shut down" in scene.until(events.ResourceStopFailed).reason
     scene.resource.die()
     assert scene.until(events.ResourceDied).reason == "the fake died"
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_stopped_by_itself_is_moved_as_it_is_set_but_not_when_its_disk_was_lost(moves: bool) -> None:
+    scene = Scene(dead_moves=moves)
+    try:
+        scene.run_resource()
+        scene.resource.die()
+        assert scene.until(events.ResourceDied).move is moves
+        scene.do(lambda: scene.host.start(resume=False))
+        scene.until(events.ResourceStarted, 2)
+        scene.exports[0].lose()
+        assert not scene.until(events.ResourceDied, 2).move
+    finally:
+        scene.close()
+
+
+def test_a_vm_that_its_hypervisor_paused_is_told_once_and_neither_restarted_nor_moved(
+    scene: Scene, said: queue.SimpleQueue[str]
+) -> None:
+    scene.run_resource()
+    scene.resource.pause_critical(True)
+    while "has paused the VM" not in said.get(timeout=PATIENCE_S):
+        pass
+    scene.resource.pause_critical(False)
+    assert "no longer paused" in said.get(timeout=PATIENCE_S)
+    assert [type(told) for told in scene.told] == [events.Attached, events.ResourceStarted]
 
 
 def test_a_saved_state_is_told(scene: Scene) -> None:
