@@ -106,12 +106,16 @@ class HeartbeatChecker:
             answer: dict[str, Any] = self._shell.query(
                 "Get-TwinhullVmState", {"Id": identifier}, timeout_s=timeout_s
             )
+            state, heartbeat = str(answer.get("state") or ""), str(answer.get("heartbeat") or "")
+            uptime_s = float(answer.get("uptime_s") or 0.0)
         except TwinhullError as error:
             return CheckResult(False, f"Hyper-V does not answer: {error}", conclusive=False)
+        except (AttributeError, TypeError, ValueError) as error:
+            return CheckResult(False, f"Hyper-V's answer cannot be read: {error}", conclusive=False)
         result, self._armed = judge(
-            str(answer.get("state") or ""),
-            str(answer.get("heartbeat") or ""),
-            float(answer.get("uptime_s") or 0.0),
+            state,
+            heartbeat,
+            uptime_s,
             self._armed,
             self._clock(),
             self._boot_time_s,

@@ -43,6 +43,7 @@ class HyperVTimings:
 
     Args:
         start_s: of a start or a restore.
+        change_s: of any other change of what is registered or set.
         destroy_s: for Hyper-V to turn the VM off before its process is killed.
         ended_s: for the worker process to end after the VM is off.
         ask_again_s: between two requests to the guest to shut down.
@@ -52,6 +53,7 @@ class HyperVTimings:
     """
 
     start_s: float = 300.0
+    change_s: float = 120.0
     destroy_s: float = 5.0
     ended_s: float = 30.0
     ask_again_s: float = 10.0
@@ -117,13 +119,13 @@ class HyperVResource:
         self._vm = vm
         self._places = places
         self._shell = shell
-        self._host = HyperVHost(shell)
+        self._timings = timings or HyperVTimings()
+        self._host = HyperVHost(shell, change_s=self._timings.change_s)
         self._log = log
         self._folder_ready = folder_ready
         self._keep_unrestorable = keep_unrestorable
         self._travels_saved = travels_saved
         self._stamp = stamp
-        self._timings = timings or HyperVTimings()
         self._clock = clock
         self._pause = pause
         self._interrupted = threading.Event()

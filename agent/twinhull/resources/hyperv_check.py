@@ -149,6 +149,31 @@ def name_findings(name: str, taken: Sequence[tuple[str, str]], identifier: str, 
     return found
 
 
+def room_findings(machine: Machine, volume_bytes: int) -> list[Finding]:
+    """Whether the machine's files fit into a volume, now and when its thin disks have grown.
+
+    Args:
+        volume_bytes: the volume's size.
+    """
+    name, volume = machine.now.name, _gib(volume_bytes)
+    now_bytes = sum(layer.file_bytes for layer in machine.layers)
+    if now_bytes > volume_bytes:
+        sentence = f"VM {name}: its files take {_gib(now_bytes)}, and the volume has {volume} in all."
+        return [Finding(True, sentence)]
+    grown_bytes = sum(disk.chain[0].size_bytes for disk in machine.disks if disk.chain)
+    if grown_bytes > volume_bytes:
+        sentence = (
+            f"VM {name}: its disks may grow to {_gib(grown_bytes)}, and the volume has {volume} in all; a full volume "
+            "pauses the VM."
+        )
+        return [Finding(False, sentence)]
+    return []
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.1f} GiB"
+
+
 def incompatibility_words(found: Sequence[Incompatibility]) -> str:
     """All that keeps a machine from being registered, as one text: what it is about, then Hyper-V's own words."""
     return "; ".join(_words(one) for one in found)

@@ -290,5 +290,5 @@ class HyperVHost:
             ) from error
         except PowerShellError as error:
             raise HyperVError(error.what, error.remedy, category=error.category) from error
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HyperVError(f"The answer of {function} cannot be read: {error!r}.") from error

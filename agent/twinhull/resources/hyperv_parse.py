@@ -210,7 +210,11 @@ def power_of(state: str) -> ResourceState:
 def parse_state(value: object) -> MachineState:
     """The answer of Get-TwinhullVmState. Raises ResourceError for what is none."""
     table = _table(value)
-    if not table.get("found"):
+    if not isinstance(
+        table.get("found"), bool
+    ):  # nothing may be taken for an absent machine but the word of it
+        raise ResourceError("Hyper-V's answer cannot be read: it does not say whether the VM was found.")
+    if not table["found"]:
         return MachineState(False, str(table.get("id", "")).lower())
     return MachineState(
         True,

@@ -78,6 +78,7 @@ class HyperVMover:
         directory: of the module on the node's own disk; holds the journal.
         copies: the same for copies of configurations, as Windows writes it.
         record: the resource's note of the VM's identifier, removed when the VM leaves.
+        volume_bytes: size of the volume.
         shell: runs our PowerShell functions.
         log: takes sentences for the module's log.
         progress: told how far a move is.
@@ -92,6 +93,7 @@ class HyperVMover:
         directory: Path,
         copies: str,
         record: Path,
+        volume_bytes: int,
         shell: PowerShell,
         log: Log,
         progress: Callable[[Progress], None],
@@ -104,6 +106,7 @@ class HyperVMover:
         self._directory = directory
         self._copies = copies
         self._record = record
+        self._volume_bytes = volume_bytes
         self._host = HyperVHost(shell)
         self._log = log
         self._progress = progress
@@ -120,6 +123,7 @@ class HyperVMover:
             Finding(False, f"VM {vm}: the image {path} is ejected, since the other node has not got it.")
             for path in check.removable_media(machine, folder)
         ]
+        findings += check.room_findings(machine, self._volume_bytes)
         return HyperVPlan(machine, check.home_of(folder), False, definition, tuple(findings))
 
     def plan_unprotect(self, vm: str, folder: str, place: str) -> HyperVPlan:

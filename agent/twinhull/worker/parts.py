@@ -345,6 +345,7 @@ def _hyperv_mover(
         directory=moves_directory(node, module.name),
         copies=places.copies,
         record=places.record,
+        volume_bytes=module.size_bytes,
         shell=powershell(),
         log=log,
         progress=progress,

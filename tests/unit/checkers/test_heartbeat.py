@@ -84,6 +84,11 @@ def test_hyperv_that_does_not_answer_is_no_failure_of_the_guest() -> None:
     assert not checker.check(1.0).conclusive
 
 
+@pytest.mark.parametrize("answer", [None, [], "text", {"state": "Running", "uptime_s": "long"}])
+def test_an_answer_that_cannot_be_read_is_no_failure_of_the_guest(answer: Value) -> None:
+    assert not HeartbeatChecker(lambda: "1", Shell(answer), BOOT_S).check(1.0).conclusive
+
+
 def test_a_vm_that_is_not_known_yet_is_no_failure() -> None:
     assert not HeartbeatChecker(lambda: "", Shell({}), BOOT_S).check(1.0).conclusive
 

@@ -137,3 +137,20 @@ def test_an_address_is_the_same_on_both_nodes_and_another_for_another_adapter() 
     assert one == check.own_address(r"microsoft:a\b")
     assert one != other
     assert re.fullmatch("00155D[0-9A-F]{6}", one)
+
+
+def test_a_vm_that_does_not_fit_into_the_volume_is_refused_and_one_that_may_outgrow_it_is_a_note(
+    machine: Machine,
+) -> None:
+    def disk(size_gib: int, file_gib: int) -> Disk:
+        layer = Layer(rf"C:\VMs\{size_gib}.vhdx", "Dynamic", size_gib << 30, file_gib << 30)
+        return Disk(layer.path, None, False, "SCSI 0:0", (layer,))
+
+    some = replace(machine, disks=(disk(40, 10), disk(50, 20)), checkpoints=())
+    assert check.room_findings(some, 100 << 30) == []
+    [note] = check.room_findings(some, 80 << 30)
+    assert not note.fatal
+    assert "may grow to 90.0 GiB, and the volume has 80.0 GiB" in note.sentence
+    [refusal] = check.room_findings(some, 29 << 30)
+    assert refusal.fatal
+    assert "take 30.0 GiB, and the volume has 29.0 GiB" in refusal.sentence
