@@ -20,7 +20,8 @@ OLD = r"C:\VMs\web"
 def mover(node: HyperVNode, progress: list[Progress] | None = None) -> HyperVMover:
     seen: list[Progress] = [] if progress is None else progress
     return HyperVMover(
-        module="web", node=node.name, directory=node.windows.directory / "moves", copies=COPIES, record=node.record,
+        module="web", node=node.name, directory=node.windows.directory / "moves", copies=COPIES,
+        record=node.record, volume_bytes=4 << 30,
         shell=node.shells, log=node.lines.append, progress=seen.append, poll_s=0.05,
     )  # fmt: skip
 
@@ -107,6 +108,16 @@ def test_what_cannot_be_mirrored_is_refused_by_name(
     with pytest.raises(ResourceError, match=words):
         moving.carry_out(plan)
     assert node.windows.vm("web")["ConfigurationLocation"] == OLD
+
+
+def test_a_vm_that_hyperv_does_not_know_or_knows_twice_is_told(node: HyperVNode) -> None:
+    with pytest.raises(ResourceError, match="Hyper-V knows no VM that is called web"):
+        mover(node).plan_protect("web", FOLDER)
+    node.make_vm(place=OLD)
+    node.make_vm("other", place=r"C:\VMs\other")
+    node.change_vm("other", Name="web")
+    with pytest.raises(ResourceError, match="2 VMs are called web"):
+        mover(node).plan_protect("web", FOLDER)
 
 
 def test_a_vm_that_runs_is_not_moved(node: HyperVNode) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.standin.windows_host import needs_engine
 from twinhull.errors import ResourceError
 from twinhull.resources.base import ResourceState
 
-from .hyperv_node import COPIES, FOLDER, HOME, LONG_S, HyperVNode
+from .hyperv_node import COPIES, FOLDER, HOME, LONG_S, QUICK, HyperVNode
 
 pytestmark = needs_engine
 Pair = tuple[HyperVNode, HyperVNode]
@@ -229,6 +230,27 @@ def test_access_that_is_denied_at_the_import_is_cured(node: HyperVNode) -> None:
     node.resource().start(resume=False)
     assert node.vm_state() == "Running"
     assert node.said("is given access")
+
+
+def test_an_import_that_hangs_is_killed_and_may_be_repeated(node: HyperVNode) -> None:
+    identifier = _forgotten(node)
+    node.windows.fault("Import-VM", hangSeconds=600)
+    with pytest.raises(ResourceError, match=r"cannot be registered: .* was killed"):
+        node.resource(timings=replace(QUICK, change_s=2.0)).start(resume=False)
+    assert node.vm_state() == ""
+    node.windows.heal()
+    node.resource().start(resume=False)
+    assert node.windows.vm("web")["Id"] == identifier
+
+
+def test_a_removal_that_hangs_ends_and_is_no_removal(pair: Pair) -> None:
+    one, _ = pair
+    one.mount()
+    one.make_vm()
+    one.unmount()
+    one.windows.fault("Remove-VM", hangSeconds=600)
+    assert one.resource(timings=replace(QUICK, change_s=1.0)).clear() is False
+    assert one.vm_state() == "Off"
 
 
 def test_two_vms_in_one_folder_are_refused(node: HyperVNode) -> None:

@@ -140,6 +140,19 @@ def test_a_start_that_fails_leaves_nothing_running_and_says_why(node: HyperVNode
     assert node.vm_state() == "Off"
 
 
+def test_a_disk_that_another_vm_uses_is_told(node: HyperVNode) -> None:
+    node.make_vm()
+    node.make_vm("other", place=r"C:\VMs\other")
+    node.type("Add-VMHardDiskDrive", VMName="other", Path=rf"{HOME}\Virtual Hard Disks\web.vhdx")
+    node.type("Start-VM", Name="other")
+    with pytest.raises(
+        ResourceError, match=r"the VM web does not start: .*used by another process.*0x80070020"
+    ):
+        node.resource().start(resume=False)
+    assert node.vm_state() == "Off"
+    assert node.vm_state("other") == "Running"
+
+
 def test_access_that_is_denied_is_cured_once_by_the_vms_own_account(node: HyperVNode) -> None:
     identifier = node.make_vm()
     node.windows.edit(lambda state: state.update(deniedFiles=[rf"{HOME}\Virtual Hard Disks\web.vhdx"]))
