@@ -42,8 +42,10 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def make_certificates(directory: Path) -> None:
-    """ca.crt, and a certificate of it for 127.0.0.1 as server and client: one.crt, one.key."""
+def make_certificates(
+    directory: Path, address: str = "127.0.0.1", lasts: datetime.timedelta = datetime.timedelta(days=90)
+) -> None:
+    """ca.crt, and a certificate of it for an address as server and client: one.crt, one.key."""
     now = datetime.datetime.now(datetime.UTC)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
@@ -56,15 +58,15 @@ def make_certificates(directory: Path) -> None:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_after(now + lasts)
         )
 
     ca = builder(name, ca_key).add_extension(x509.BasicConstraints(True, None), True)
     _store(directory / "ca", ca.sign(ca_key, hashes.SHA256()), ca_key)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "one")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    one = builder(subject, key).add_extension(address, False)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    one = builder(subject, key).add_extension(names, False)
     _store(directory / "one", one.sign(ca_key, hashes.SHA256()), key)
 
 
@@ -98,22 +100,30 @@ class EtcdCluster:
         directory: certificates, data and logs.
         count: how many servers.
         token: of the initial cluster, part of what its id is made of.
+        address: where they listen; the certificate names it.
+        enter: words in front of every command, such as those that enter a network namespace.
     """
 
     directory: Path
     count: int = 1
     token: str = "first"
     servers: list[Server] = field(default_factory=list)
+    address: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
 
-    def start(self) -> None:
-        """All of them, and wait until they answer."""
+    def prepare(self) -> None:
+        """Certificates and ports, where they are not there yet."""
         if not (self.directory / "ca.crt").exists():
-            make_certificates(self.directory)
+            make_certificates(self.directory, self.address)
         if not self.servers:
             self.servers = [
                 Server(f"e{n}", self.directory / f"{self.token}-{n}", free_port(), free_port())
                 for n in range(self.count)
             ]
+
+    def start(self) -> None:
+        """All of them, and wait until they answer."""
+        self.prepare()
         for server in self.servers:
             self.run(server)
         self.wait()
@@ -122,16 +132,16 @@ class EtcdCluster:
         """Start one server."""
         etcd, _ = programs()
         d = self.directory
-        peers = ",".join(f"{s.name}=https://127.0.0.1:{s.peer}" for s in self.servers)
+        peers = ",".join(f"{s.name}=https://{self.address}:{s.peer}" for s in self.servers)
         tls = [f"--{p}{what}={d / file}" for p in ("", "peer-") for what, file in TLS_FILES]
         with (d / f"{server.name}.log").open("ab") as log:
             server.process = subprocess.Popen(
                 [
-                    etcd, "--name", server.name, "--data-dir", str(server.data),
-                    "--listen-client-urls", f"https://127.0.0.1:{server.client}",
-                    "--advertise-client-urls", f"https://127.0.0.1:{server.client}",
-                    "--listen-peer-urls", f"https://127.0.0.1:{server.peer}",
-                    "--initial-advertise-peer-urls", f"https://127.0.0.1:{server.peer}",
+                    *self.enter, etcd, "--name", server.name, "--data-dir", str(server.data),
+                    "--listen-client-urls", f"https://{self.address}:{server.client}",
+                    "--advertise-client-urls", f"https://{self.address}:{server.client}",
+                    "--listen-peer-urls", f"https://{self.address}:{server.peer}",
+                    "--initial-advertise-peer-urls", f"https://{self.address}:{server.peer}",
                     "--initial-cluster", peers, "--initial-cluster-token", self.token,
                     "--heartbeat-interval", "300", "--election-timeout", "3000",
                     "--client-cert-auth", "--peer-client-cert-auth", *tls,
@@ -167,7 +177,7 @@ class EtcdCluster:
         d = self.directory
         return subprocess.run(
             [
-                etcdctl, "--endpoints", f"https://127.0.0.1:{self.servers[0].client}",
+                *self.enter, etcdctl, "--endpoints", f"https://{self.address}:{self.servers[0].client}",
                 "--cacert", str(d / "ca.crt"), "--cert", str(d / "one.crt"), "--key", str(d / "one.key"),
                 *arguments,
             ],
