@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ assert sys.platform == "win32"
 
 import winreg
 
+from twinhull.agent import snapshot
 from twinhull.config.paths import usual
 from twinhull.log import setup_logging
+from twinhull.transport.listener import Listener
 from twinhull.windows import acl, eventlog
 from twinhull.windows.folders import program_data
 
@@ -50,3 +53,19 @@ def test_the_service_started_by_a_person_says_who_starts_it() -> None:
     )
     assert ran.returncode == 1
     assert "sc.exe start twinhull-agent" in ran.stderr
+
+
+def test_an_archive_for_support_asks_windows_and_has_our_events() -> None:
+    assert snapshot.FACTS is snapshot.WINDOWS_FACTS
+    assert f"'{eventlog.SOURCE}'" in snapshot.FACTS["events.txt"][-1]
+    assert "not available" not in snapshot._fact(("ipconfig.exe", "/all"))
+
+
+def test_an_address_that_is_not_there_keeps_no_agent_from_starting() -> None:
+    clock = iter(range(1000))
+    door = Listener(
+        "10.255.255.1", 7410, context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cluster="c", names=None,
+        log=logging.getLogger("twinhull.test"), clock=lambda: float(next(clock)),
+    )  # fmt: skip
+    assert door.accept() == [] and door.wait(0.01) == []
+    door.close()

@@ -7,6 +7,7 @@ import json
 import platform
 import re
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 NEWEST_LOG_BYTES = 8 << 20
 _KEYS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 FACT_TIMEOUT_S = 20.0
-FACTS: Mapping[str, tuple[str, ...]] = {
+LINUX_FACTS: Mapping[str, tuple[str, ...]] = {
     "uname.txt": ("uname", "-a"),
     "memory.txt": ("cat", "/proc/meminfo"),
     "disks.txt": ("df", "-hT"),
@@ -37,6 +38,29 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "domains.txt": ("virsh", "list", "--all"),
     "kernel.txt": ("dmesg", "--level=err,warn"),
 }
+_POWERSHELL = ("powershell.exe", "-NoProfile", "-NonInteractive", "-Command")
+_EVENTS = ("wevtutil.exe", "query-events", "/reversedirection:true", "/format:text", "/count:300")
+WINDOWS_FACTS: Mapping[str, tuple[str, ...]] = {
+    "system.txt": ("systeminfo.exe",),
+    "addresses.txt": ("ipconfig.exe", "/all"),
+    "routes.txt": ("route.exe", "print"),
+    "sockets.txt": ("netstat.exe", "-ano"),
+    "processes.txt": ("tasklist.exe",),
+    "service.txt": ("sc.exe", "queryex", "twinhull-agent"),
+    "service-settings.txt": ("sc.exe", "qc", "twinhull-agent"),
+    "service-recovery.txt": ("sc.exe", "qfailure", "twinhull-agent"),
+    "disks.txt": (*_POWERSHELL, "Get-Disk | Format-List"),
+    "volumes.txt": (*_POWERSHELL, "Get-Volume | Format-List"),
+    "iscsi.txt": (*_POWERSHELL, "Get-IscsiSession | Format-List"),
+    "vms.txt": (*_POWERSHELL, "Get-VM | Format-List"),
+    "hyperv.txt": (*_POWERSHELL, "Get-VMHost | Format-List"),
+    "switches.txt": (*_POWERSHELL, "Get-VMSwitch | Format-List"),
+    "events.txt": (*_EVENTS, "Application", "/query:*[System[Provider[@Name='Twinhull']]]"),
+    "events-system.txt": (*_EVENTS, "System", "/query:*[System[Level=1 or Level=2 or Level=3]]"),
+    "events-hyperv.txt": (*_EVENTS, "Microsoft-Windows-Hyper-V-VMMS-Admin"),
+    "events-vms.txt": (*_EVENTS, "Microsoft-Windows-Hyper-V-Worker-Admin"),
+}
+FACTS = WINDOWS_FACTS if sys.platform == "win32" else LINUX_FACTS
 
 
 def make(

@@ -6,11 +6,13 @@ of a bounded number for a bounded time, is logged once with its address, and del
 
 from __future__ import annotations
 
+import errno
 import logging
 import selectors
 import socket
 import ssl
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
@@ -25,6 +27,8 @@ _NODES = frozenset({Role.NODE})
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
+AGAIN_S = 1.0
+"""How often an address that is not there is tried again."""
 LOOK_S = 0.05
 """How often a listener that does not nest is looked at."""
 
@@ -66,6 +70,9 @@ class Refusals:
 class Listener:
     """Accepts and authenticates connections without ever waiting (or, with `wait`, only as long as told).
 
+    Windows takes a network's address away while its cable is out: then it listens as soon as the address is back, so that
+    an agent can start while its peer, at the other end of that cable, has no power.
+
     Args:
         address, port: numeric address of one network, and port (0: any free one, see `port`).
         context: of `tls.server_context`.
@@ -100,10 +107,11 @@ class Listener:
         self.refusals = Refusals(log, clock)
         self._half_open: OrderedDict[TlsStream, float] = OrderedDict()
         self._selector = selectors.DefaultSelector()
-        self._socket = listen(address, port)
-        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._socket: socket.socket | None = None
+        self._tried_s = clock()
         self.address = address
-        self.port: int = self._socket.getsockname()[1]
+        self.port = port
+        self._listen()
 
     @property
     def nests(self) -> bool:
@@ -128,6 +136,12 @@ class Listener:
         if self._half_open and timeout_s != 0:
             left_s = max(0.0, min(self._half_open.values()) - self._clock())
             timeout_s = left_s if timeout_s is None else min(timeout_s, left_s)
+        if self._socket is None:
+            self._listen_again()
+            timeout_s = AGAIN_S if timeout_s is None else min(timeout_s, AGAIN_S)
+            if not self._selector.get_map():
+                time.sleep(timeout_s)  # Windows' select takes no empty list
+                return []
         ready = [key.fileobj for key, _ in self._selector.select(timeout_s)]
         for fileobj in ready:
             if isinstance(fileobj, TlsStream):
@@ -135,8 +149,8 @@ class Listener:
         now_s = self._clock()
         for stream in [stream for stream, deadline_s in self._half_open.items() if deadline_s <= now_s]:
             self._refuse(stream, f"no handshake within {self._handshake_timeout_s:g} s")
-        if self._socket in ready:
-            self._accept_all(through)
+        if self._socket is not None and self._socket in ready:
+            self._accept_all(self._socket, through)
         return through
 
     def close(self) -> None:
@@ -145,12 +159,37 @@ class Listener:
             self._forget(stream)
             stream.close()
         self._selector.close()
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
 
-    def _accept_all(self, through: list[TlsStream]) -> None:
+    def _listen(self) -> None:
+        try:
+            self._socket = listen(self.address, self.port)
+        except TransportError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.EADDRNOTAVAIL:
+                raise
+            self.refusals.note(
+                "listen", f"{self.address} is not there now (is its cable out?); it is tried again."
+            )
+            return
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        self.port = self._socket.getsockname()[1]
+
+    def _listen_again(self) -> None:
+        """What happens is noted; nothing is raised."""
+        if self._clock() - self._tried_s < AGAIN_S:
+            return
+        self._tried_s = self._clock()
+        try:
+            self._listen()
+        except TransportError as error:
+            self.refusals.note("listen", str(error))
+
+    def _accept_all(self, door: socket.socket, through: list[TlsStream]) -> None:
         for _ in range(_ACCEPTS_AT_ONCE):
             try:
-                sock, address = self._socket.accept()
+                sock, address = door.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # out of file descriptors, or the caller is gone again
