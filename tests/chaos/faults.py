@@ -6,15 +6,17 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+from tests.integration.failover.configuring import apply
 from tests.integration.failover.pair import MODULE
 from tests.integration.failover.watching import WORKER
 from tests.lab import LabError, Node
+from tests.lab.install import WITNESS_NETWORK
 from tests.lab.network import Direction
 
 from twinhull.errors import TwinhullError
 from twinhull.exports.base import Op
 
-from .nodes import AGENT, FULL, ChaosPair, other_version
+from .nodes import AGENT, FULL, PING, ChaosPair, other_version
 from .plan import Fault, Kind
 
 LEFT_BYTES = 65_536
@@ -162,6 +164,55 @@ def _upgrade(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
             order(pair, node, command)
 
 
+@contextlib.contextmanager
+def _witness_down(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    pair.witness.kill()
+    yield
+    pair.witness.start()
+
+
+@contextlib.contextmanager
+def _witness_frozen(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    pair.witness.freeze()
+    yield
+    pair.witness.start()
+
+
+@contextlib.contextmanager
+def _witness_cut(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    node.cut(WITNESS_NETWORK)
+    yield
+    node.heal(WITNESS_NETWORK)
+
+
+@contextlib.contextmanager
+def _witness_reset(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    order(pair, node, "witness-reset")
+    yield
+
+
+@contextlib.contextmanager
+def _witness_changed(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    words = {"kind": "none"} if fault.details["to"] == "none" else PING
+    pair.reconfigured = True
+    try:
+        apply(pair, node, witness=words)
+    except LabError as error:
+        pair.say(f"config apply was not taken: {error}")
+    yield
+
+
+@contextlib.contextmanager
+def _override(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
+    """A person who believes that the other node is lost. Nobody starts a half-copied replica over its rescue."""
+    words = pair.watch.now(node.name).words
+    if words and words["state"] in ("WAIT", "STOP") and words["uptodate"]:
+        order(pair, node, "start", as_primary=True, **fault.details)
+    else:
+        pair.say(f"nobody would start node {node.name} by name as it is")
+    yield
+
+
 def _restart_agent(node: Node) -> None:
     node.stop_service("agent", signal.SIGTERM)
     node.start_service("agent")
@@ -173,7 +224,7 @@ def _command(pair: ChaosPair, node: Node, fault: Fault) -> Iterator[None]:
     yield
 
 
-def order(pair: ChaosPair, node: Node, command: str) -> None:
+def order(pair: ChaosPair, node: Node, command: str, **flags: bool) -> None:
     """Give the command as an operator would, and do not wait for its end: a refusal is an answer, too."""
     word, _, how = command.partition(" ")
     try:
@@ -181,7 +232,7 @@ def order(pair: ChaosPair, node: Node, command: str) -> None:
             pair.say(f"{command} on node {node.name}")
             pair.call(node, "verify", {"module": MODULE, "repair": how == "repair"})
         else:
-            pair.command(node, word, **({"forced": True} if how == "forced" else {}))
+            pair.command(node, word, **({"forced": True} if how == "forced" else {}), **flags)
     except (LabError, TwinhullError, OSError) as error:
         pair.say(f"{command} was not taken: {error}")
 
@@ -202,4 +253,10 @@ FAULTS: dict[Kind, Do] = {
     Kind.RESTART: _restart,
     Kind.UPGRADE: _upgrade,
     Kind.COMMAND: _command,
+    Kind.WITNESS_DOWN: _witness_down,
+    Kind.WITNESS_FROZEN: _witness_frozen,
+    Kind.WITNESS_CUT: _witness_cut,
+    Kind.WITNESS_RESET: _witness_reset,
+    Kind.WITNESS_CHANGED: _witness_changed,
+    Kind.OVERRIDE: _override,
 }

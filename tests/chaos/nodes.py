@@ -10,20 +10,24 @@ from typing import Any
 from tests.integration.failover.pair import MODULE, Pair
 from tests.integration.failover.reports import Run, missing, read_fresh
 from tests.integration.failover.reports import first_difference as difference_of
-from tests.lab import Lab, Node
+from tests.integration.witness import in_lab
+from tests.lab import Lab, LabError, Node
 from tests.lab.fixtures import REPOSITORY
+from tests.lab.lab import SUBNETS
 from tests.lab.node import DATA_DIRECTORY
 
 from .deep import DeepReports
 from .disk import Disk
+from .plan import Witness
 
 FULL = f"{DATA_DIRECTORY}/full"
 AGENT = "twinhull.cli agent run"
 DISK_MIB = 2048
-WITNESS = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": 1}
+PING = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": 1}
+WITNESS_TIMEOUT_S = 1.0
 VERSIONS = ("one", "two")
 NEXT_VERSION = "0.1.999"
-SPLIT = "split brain"
+SPLIT = ": split brain"
 
 
 class ChaosLab(Lab):
@@ -72,19 +76,36 @@ class ChaosPair(Pair):
     Args:
         root: directory for everything of the lab.
         name: of the lab, unique on the machine.
+        witness: who stands between the nodes.
     """
 
     lab: ChaosLab
 
-    def __init__(self, root: Path, name: str) -> None:
-        super().__init__(ChaosLab(root, name, disk_limit_mib=DISK_MIB), witness=WITNESS, keep="ask")
+    def __init__(self, root: Path, name: str, witness: Witness) -> None:
+        remembers = witness is Witness.ETCD
+        subnets = in_lab.SUBNETS if remembers else SUBNETS
+        lab = ChaosLab(root, name, disk_limit_mib=DISK_MIB, subnets=subnets)
+        self.etcd = in_lab.LabEtcd(lab) if remembers else None
+        words = self.etcd.words(WITNESS_TIMEOUT_S) if self.etcd is not None else PING
+        super().__init__(lab, witness=words, keep="ask")
+        self.reconfigured = False
         self.deep = DeepReports(self.lab.reports / f"{MODULE}.deep")
         self.disks: dict[str, Disk] = {}
         self.damaged: set[str] = set()
 
+    @property
+    def witness(self) -> in_lab.LabEtcd:
+        """The etcd. Raises LabError where the witness is another one."""
+        if self.etcd is None:
+            raise LabError("the witness of this pair is no etcd")
+        return self.etcd
+
     def begin(self) -> None:
         """Make the lab, install, protect, and see it mirrored."""
         self.lab.up(boot=False)
+        if self.etcd is not None:
+            self.etcd.start()
+            self.etcd.hand_out()
         self.lab.write_versions()
         for name, node in self.lab.nodes.items():
             mount_dir = self.lab.root / "disks" / name
@@ -100,6 +121,8 @@ class ChaosPair(Pair):
         """Remove all of it."""
         for disk in self.disks.values():
             disk.healthy()
+        if self.etcd is not None:
+            self.etcd.kill()
         super().close()
         for disk in self.disks.values():
             disk.close()
@@ -150,8 +173,12 @@ class ChaosPair(Pair):
 
     def split_told(self) -> bool:
         """Whether a node says that there are two histories."""
+        return any(SPLIT in text for text in self.warnings())
+
+    def warnings(self) -> list[str]:
+        """What both nodes warn of at present."""
         looks = [self.watch.now(name).words for name in self.lab.nodes]
-        return any(SPLIT in text for words in looks if words for text in words["warnings"])
+        return [str(text) for words in looks if words for text in words["warnings"]]
 
     def give_up(self, loser: Node, after: int, before: frozenset[str]) -> None:
         """A person gave up what the node wrote since it was cut off.

@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 
+from tests.integration.failover.configuring import apply, take_everywhere
 from tests.integration.failover.pair import MODULE, pause
 from tests.lab import LabError
 
@@ -106,6 +107,8 @@ def _look(
     while True:
         tries_left -= 1
         split = _make_whole(pair, common, runs, may_split=plan.may_split) or split
+        if pair.reconfigured:
+            _configure_as_before(pair)
         try:
             pair.wait_writing(pair.primary)
             return split, pair.violations(split=split)
@@ -124,6 +127,8 @@ def _make_whole(pair: ChaosPair, common: int, runs: frozenset[str], *, may_split
     pair.lab.heal()
     pair.full_speed()
     pair.repair_disks()
+    if pair.etcd is not None:
+        pair.etcd.start()
     for node in pair.lab.nodes.values():
         if not node.alive:
             pair.power_on(node)
@@ -140,10 +145,20 @@ def _make_whole(pair: ChaosPair, common: int, runs: frozenset[str], *, may_split
         if pair.split_told() and not split:
             split = True
             if not may_split:
-                raise LabError("the nodes split, but each cut left one of them without the witness")
+                raise LabError(f"the nodes split, and nothing in the plan allows that: {pair.warnings()}")
             _choose(pair, common, runs)
         _start_what_stopped(pair)
     return split
+
+
+def _configure_as_before(pair: ChaosPair) -> None:
+    """A person takes the change of the witness back, on a green pair. Raises LabError."""
+    apply(pair, pair.primary)
+    take_everywhere(pair)
+    kinds = {name: words["witness"] for name in pair.lab.nodes if (words := pair.watch.now(name).words)}
+    if set(kinds.values()) != {pair.cluster["witness"]["kind"]}:
+        raise LabError(f"after the change was taken back the witnesses that rule are {kinds}")
+    pair.reconfigured = False
 
 
 def _choose(pair: ChaosPair, common: int, runs: frozenset[str]) -> None:

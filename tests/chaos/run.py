@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .nodes import ChaosPair
-from .plan import draw
+from .plan import Witness, draw
 from .rounds import Outcome, play
 
 ROUNDS_OF_A_PAIR = 40
@@ -35,6 +35,7 @@ class Tally:
     announced_splits: int = 0
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    witnesses: Counter[str] = field(default_factory=Counter)
     failed_seeds: list[int] = field(default_factory=list)
 
     def take(self, outcome: Outcome) -> None:
@@ -43,6 +44,7 @@ class Tally:
         self.records_acknowledged += outcome.acknowledged
         self.announced_splits += outcome.split
         self.seconds += outcome.took_s
+        self.witnesses[outcome.plan.witness.value] += 1
         self.faults.update(fault.kind.value for fault in outcome.plan.faults)
         if outcome.failed:
             self.failed_seeds.append(outcome.plan.seed)
@@ -51,7 +53,8 @@ class Tally:
 
     def words(self) -> dict[str, Any]:
         """For the file."""
-        return {**vars(self), "faults": dict(sorted(self.faults.items())), "seconds": round(self.seconds, 1)}
+        counts = {"faults": dict(sorted(self.faults.items())), "witnesses": dict(self.witnesses)}
+        return {**vars(self), **counts, "seconds": round(self.seconds, 1)}
 
     def sentence(self) -> str:
         """For the end."""
@@ -77,16 +80,19 @@ class Chaos:
         self._timeout_s = timeout_s
         self._say = say
         self._pair: ChaosPair | None = None
+        self._witness = Witness.PING
         self._rounds_of_pair = 0
         self._pairs = 0
 
     def round(self, seed: int) -> Outcome:
         """Play the round of a seed; a failed one leaves its logs in build/chaos-failed/SEED."""
-        if self._rounds_of_pair >= ROUNDS_OF_A_PAIR:
+        plan = draw(seed, self._timeout_s)
+        if self._rounds_of_pair >= ROUNDS_OF_A_PAIR or self._witness is not plan.witness:
             self.close()
+            self._witness = plan.witness
         pair = self.pair()
         self._rounds_of_pair += 1
-        outcome = play(pair, draw(seed, self._timeout_s))
+        outcome = play(pair, plan)
         if outcome.failed:
             kept = self._keep(pair, outcome)
             self._say(told(outcome, kept))
@@ -109,7 +115,7 @@ class Chaos:
         self._pairs += 1
         name = f"chaos-{os.getpid()}-{self._pairs}"
         self._rounds_of_pair = 0
-        pair = ChaosPair(self._build / name, name)
+        pair = ChaosPair(self._build / name, name, self._witness)
         try:
             pair.begin()
         except BaseException:

@@ -1,4 +1,7 @@
-"""Fifteen rounds of real faults, one of each kind at least; `make chaos` plays as many as one likes."""
+"""Fifteen rounds of real faults, one of each kind at least, some with a ping witness and some with an etcd.
+
+`make chaos` plays as many as one likes.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from tests.integration.failover.pair import TIMEOUT_S
 from tests.lab.console import say
 from tests.lab.fixtures import REPOSITORY
 
-from .plan import KINDS, draw
+from .plan import KINDS, SPLITTING, WITNESS_KINDS, Kind, Witness, draw
 from .run import Chaos, told
 
 pytestmark = pytest.mark.lab
 
-SEEDS = range(15)
+SEEDS = (*range(8), *range(53, 60))
 UNUSED_BYTES = 4096
 
 
@@ -27,7 +30,19 @@ def chaos() -> Iterator[Chaos]:
 
 
 def test_the_rounds_go_through_every_kind_of_fault() -> None:
-    assert {fault.kind for seed in SEEDS for fault in draw(seed, TIMEOUT_S).faults} == set(KINDS)
+    plans = [draw(seed, TIMEOUT_S) for seed in SEEDS]
+    seen = {fault.kind for plan in plans for fault in plan.faults}
+    assert set(KINDS) <= seen
+    assert {plan.witness for plan in plans} == set(Witness)
+    assert len(seen & set(WITNESS_KINDS)) >= 3
+
+
+def test_with_a_witness_that_remembers_only_a_person_can_make_two_histories() -> None:
+    plans = [draw(seed, TIMEOUT_S) for seed in range(2000)]
+    assert {kind for plan in plans for fault in plan.faults for kind in [fault.kind]} == set(Kind)
+    for plan in plans:
+        meddled = any(fault.kind in SPLITTING for fault in plan.faults)
+        assert plan.witness is Witness.PING or plan.may_split is meddled
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PORTS = {"control": 7410, "heartbeat": 7411, "data": 7420}
 ROLES = {"heartbeat": ["heartbeat", "control"], "replication": ["replication", "heartbeat"]}
+WITNESS_NETWORK = "witness"
+"""A network of this name is for a witness alone: the cluster does not know of it."""
 OTHER_ROLES = ["replication", "heartbeat", "control"]
 NODE_PATHS = {
     "data_dir": "/var/lib/twinhull",
@@ -35,13 +37,14 @@ def cluster_words(lab: Lab, modules: Mapping[str, Any], changes: Mapping[str, An
         changes: top-level keys that replace the lab's own.
     """
     fabric = lab.fabric
+    networks = [network for network in fabric.subnets if network != WITNESS_NETWORK]
     return {
         "cluster": lab.name,
         "nodes": {
-            node: {"addresses": {network: fabric.address(node, network) for network in fabric.subnets}}
+            node: {"addresses": {network: fabric.address(node, network) for network in networks}}
             for node in lab.nodes
         },
-        "networks": {network: {"roles": ROLES.get(network, OTHER_ROLES)} for network in fabric.subnets},
+        "networks": {network: {"roles": ROLES.get(network, OTHER_ROLES)} for network in networks},
         "ports": PORTS,
         "witness": {"kind": "none"},
         "keep": "ask",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from tests.lab import Lab, LabError
 from tests.lab.console import say
+from tests.lab.lab import SUBNETS
 
 from .pair import Pair, log_of
 
@@ -44,10 +45,15 @@ class Keeper:
             self._pair = None
 
 
-def make_pair(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, Any]) -> Pair:
+def make_pair(
+    tmp_path_factory: pytest.TempPathFactory,
+    cluster: dict[str, Any],
+    kind: type[Pair] = Pair,
+    subnets: Mapping[str, str] = SUBNETS,
+) -> Pair:
     """A new lab with Twinhull installed and nothing protected."""
     name = f"f{os.getpid()}-{next(_numbers)}"
-    pair = Pair(Lab(tmp_path_factory.mktemp(name), name), **cluster)
+    pair = kind(Lab(tmp_path_factory.mktemp(name), name, subnets=subnets), **cluster)
     try:
         pair.lab.up()
         pair.install()
@@ -64,11 +70,21 @@ def cluster_words() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def keeper(tmp_path_factory: pytest.TempPathFactory, cluster_words: dict[str, Any]) -> Iterator[Keeper]:
+def pair_kind() -> tuple[type[Pair], Mapping[str, str]]:
+    """Which pair, and on which networks; a file of tests may replace it."""
+    return Pair, SUBNETS
+
+
+@pytest.fixture(scope="module")
+def keeper(
+    tmp_path_factory: pytest.TempPathFactory,
+    cluster_words: dict[str, Any],
+    pair_kind: tuple[type[Pair], Mapping[str, str]],
+) -> Iterator[Keeper]:
     """The file's pair."""
 
     def make() -> Pair:
-        made = make_pair(tmp_path_factory, cluster_words)
+        made = make_pair(tmp_path_factory, cluster_words, *pair_kind)
         try:
             made.protect()
         except BaseException:

@@ -19,6 +19,7 @@ from twinhull.storage.linux import LinuxDirectory
 from twinhull.storage.rescue import Store
 
 from .pair import FOLDER, MODULE, PATIENCE_S, Pair
+from .test_rescue import rescue
 from .watching import WORKER
 
 pytestmark = pytest.mark.lab
@@ -148,6 +149,43 @@ def test_the_content_of_the_second_is_taken_when_it_is_named(pair: Pair) -> None
         with pair.protected.data_file(node.name).open("rb") as file:
             assert os.pread(file.fileno(), BLOCK_BYTES, offset) == right
     assert kept_on(primary)[offset] == before
+    pair.verify()
+
+
+def test_what_a_repair_overwrote_on_the_primary_is_seen_taken_out_and_dropped(pair: Pair) -> None:
+    primary, secondary = pair.primary, pair.secondary
+    offset = ballast(pair, primary)[5]
+    right = os.urandom(BLOCK_BYTES)
+    plant(pair, secondary, offset, right)
+    with pair.protected.data_file(primary.name).open("rb") as file:
+        before = os.pread(file.fileno(), BLOCK_BYTES, offset)
+    answer = verify(pair, primary, repair=True, source=secondary.name)
+    assert answer["ok"], answer
+
+    number = str(max(each["rescue"] for each in rescue(primary, "list")["rescues"]))
+    shown = rescue(primary, "show", number)
+    assert (shown["kind"], shown["state"], shown["mounted"]) == ("verify", "blocks", "")
+    assert shown["kept_bytes"] >= BLOCK_BYTES
+    told = primary.twinhull("rescue", "mount", MODULE, number, check=False)
+    assert told.returncode != 0
+    assert "--partial" in told.stdout + told.stderr
+
+    pair.say("the old block is shown in its place, beside the module as it runs")
+    folder = rescue(primary, "mount", number, "--partial")["result"]["folder"]
+    assert before in primary.path(f"{folder}/ballast").read_bytes()
+    assert primary.run(["touch", f"{folder}/x"], check=False).returncode != 0
+    rescue(primary, "unmount", number)
+    changes = rescue(primary, "diff", number, "--partial")["result"]["changes"]
+    assert "differs" in [each["what"] for each in changes if each["path"] == "ballast"]
+    rescue(primary, "export", number, "--partial", "--to", "/srv/before", "--path", "ballast")
+    assert before in primary.path("/srv/before/ballast").read_bytes()
+    rescue(primary, "export", number, "--partial", "--image", "/srv/before.img")
+    with primary.path("/srv/before.img").open("rb") as file:
+        assert os.pread(file.fileno(), BLOCK_BYTES, offset) == before
+    refused = primary.twinhull("rescue", "rollback", MODULE, number, "--yes", MODULE, check=False)
+    assert refused.returncode != 0
+    rescue(primary, "drop", number, "--yes", MODULE)
+    assert number not in [str(each["rescue"]) for each in rescue(primary, "list")["rescues"]]
     pair.verify()
 
 
