@@ -58,7 +58,7 @@ class Limits(NamedTuple):
 
     Args:
         share_percent: of the disk, by all rescues of a module together.
-        expire_s: age in seconds from which a rescue that nothing waits for is removed.
+        expire_s: age in seconds of running time from which a rescue that nothing waits for is removed.
     """
 
     share_percent: int = DEFAULT_SHARE_PERCENT
@@ -395,18 +395,36 @@ class Store:
         """Remove a rescue whose copy is complete, whatever it says of itself. FileNotFoundError."""
         self._directory.remove(_file_name(number))
 
-    def expire(self) -> list[int]:
-        """Remove rescues that are older than the configured age and that nothing waits for. Their numbers."""
+    def expire(self, passed_s: float = 0.0) -> list[int]:
+        """Remove rescues that have reached the configured age and that nothing waits for. Their numbers.
+
+        Args:
+            passed_s: how much older they are than at the last call, seconds.
+        """
         gone = []
-        for number, about in list(self._abouts()):
-            waits = about.stage in COPYING or (
-                about.stage is Stage.FOLLOWING and about.replica == self._replica
-            )
-            if waits or self._now() - about.began_s < self._limits.expire_s:
-                continue
+        for number in self.numbers():
+            with contextlib.suppress(VolumeFormatError):
+                rescue = self.open(number, scan=False)
+                try:
+                    if self._ages(rescue, passed_s):
+                        gone.append(number)
+                finally:
+                    rescue.close()
+        for number in gone:
             self._directory.remove(_file_name(number))
-            gone.append(number)
         return gone
+
+    def _ages(self, rescue: Rescue, passed_s: float) -> bool:
+        """Whether it is too old now; else it durably is so much older."""
+        about = rescue.about
+        if about.stage in COPYING or (about.stage is Stage.FOLLOWING and about.replica == self._replica):
+            return False
+        lain_s = about.lain_s + passed_s
+        if lain_s >= self._limits.expire_s:
+            return True
+        if passed_s:
+            rescue.describe(lain_s=lain_s)
+        return False
 
     # ---- room -----------------------------------------------------------------------------------------------
 

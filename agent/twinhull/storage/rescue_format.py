@@ -71,9 +71,11 @@ class About:
     Args:
         key: random, 16 bytes in hexadecimal digits: batches of another file are told by it.
         generation: the history that the kept content belongs to, first digits; empty when unknown.
-        began_s: seconds since 1970, for its age.
+        began_s: seconds since 1970, for the order among them.
         note: why it is not whole, or what happened to it.
         replica: id of the replica whose content it is, hexadecimal digits.
+        lain_s: for how long workers have run on the node since nothing waits for it, seconds: its age. The wall clock of
+            a host may jump by years, and nothing is removed by it.
         copied_end_bytes: what stands in the file before here was overwritten by the copy; 0: the copy goes on.
     """
 
@@ -91,6 +93,7 @@ class About:
     note: str = ""
     copied_end_bytes: int = 0
     replica: str = ""
+    lain_s: float = 0.0
 
 
 class Entry(NamedTuple):
@@ -161,8 +164,9 @@ def _read_about(plain: Any) -> About:
     numbers = (about.volume_bytes, MAX_VOLUME_BYTES), (about.copied_end_bytes, MAX_END_BYTES)
     if not all(type(number) is int and 0 <= number <= most for number, most in numbers):
         raise ValueError("a number of bytes that no volume has")
-    if type(about.began_s) not in (int, float) or not math.isfinite(about.began_s):
-        raise ValueError("a time that no clock shows")
+    for time_s in (about.began_s, about.lain_s):
+        if type(time_s) not in (int, float) or not math.isfinite(time_s):
+            raise ValueError("a time that no clock shows")
     if len(bytes.fromhex(about.key)) != KEY_BYTES:
         raise ValueError("a key that is none")
     return about

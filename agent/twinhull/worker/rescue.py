@@ -28,6 +28,8 @@ from .loop import Loop
 FILL_STEP_BYTES = 4 << 20
 FILL_PAUSE_S = 0.05
 MAX_TOGETHER = 64
+AGE_STEP_S = 600.0
+"""So often the age of what lies there is written down."""
 
 Log = logging.LoggerAdapter[logging.Logger]
 
@@ -90,6 +92,7 @@ class Rescues:
         self._number = 0
         self._rescue: Rescue | None = None
         self._others_bytes = 0
+        self._aged_s = clock()
         self._settle_last_life()
 
     def _settle_last_life(self) -> None:
@@ -120,8 +123,13 @@ class Rescues:
     def look(self) -> None:
         """The same, by the way; also removes what is too old."""
 
+        passed_s = self._clock() - self._aged_s
+        if passed_s < AGE_STEP_S:
+            passed_s = 0.0
+        self._aged_s += passed_s
+
         def look() -> str:
-            self._store.expire()
+            self._store.expire(passed_s)
             return self._store.ready()
 
         self._lane.submit(look, lambda outcome: self._room_seen(str(outcome.error or outcome.value())))

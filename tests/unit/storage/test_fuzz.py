@@ -100,7 +100,18 @@ def test_a_log_with_a_whole_slot_of_anything_is_read_or_refused(
 # ---- rescues ---------------------------------------------------------------------------------------------
 
 RESCUE_FILE = "01.rescue"
-ABOUT = ("key", "kind", "stage", "volume_bytes", "began_s", "copied_end_bytes", "note", "replica", "why")
+ABOUT = (
+    "key",
+    "kind",
+    "stage",
+    "volume_bytes",
+    "began_s",
+    "lain_s",
+    "copied_end_bytes",
+    "note",
+    "replica",
+    "why",
+)
 
 
 def rescue_on(disk: FakeDisk) -> Store:
@@ -140,7 +151,7 @@ def look_at_everything(store: Store) -> None:
     current = store.current()
     if current is not None:
         current[1].close()
-    store.expire()
+    store.expire(1.0)
 
 
 def sealed_slot(text: bytes, sequence: int) -> bytes:
@@ -179,6 +190,7 @@ def test_a_rescue_with_a_whole_slot_of_anything_is_no_crash(text: bytes, sequenc
 @example({"volume_bytes": 1 << 62})
 @example({"volume_bytes": 40 * BLOCK_BYTES})
 @example({"began_s": float("nan")})
+@example({"lain_s": [1]})
 @example({"copied_end_bytes": True})
 def test_a_rescue_that_says_anything_of_itself_is_read_or_refused(changes: dict[str, Any]) -> None:
     disk = FakeDisk()

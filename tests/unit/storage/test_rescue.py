@@ -22,6 +22,7 @@ from twinhull.storage.rescue_format import (
 
 BLOCKS = 1024
 NOW_S = 1_790_000_000.0
+DAY_S = 86_400.0
 
 
 def store(disk: FakeDisk, now_s: float = NOW_S, **limits: float) -> Store:
@@ -173,9 +174,23 @@ def test_old_rescues_expire_but_not_one_that_a_copy_needs() -> None:
     _, done = first.begin(Kind.SPLIT, "", "")
     first.end(done, Stage.COMPLETE)
     first.begin(Kind.RESYNC, "", "")
-    later = store(disk, now_s=NOW_S + 31 * 86_400)
-    assert later.expire() == [1]
+    for _ in range(29):
+        assert store(disk).expire(DAY_S) == []
+    assert store(disk).open(1).about.lain_s == 29 * DAY_S
+    later = store(disk)
+    assert later.expire(DAY_S) == [1]
     assert later.numbers() == [2]
+
+
+def test_a_wall_clock_that_jumps_by_years_removes_nothing() -> None:
+    disk = FakeDisk()
+    before = store(disk, now_s=0.0)
+    _, done = before.begin(Kind.SPLIT, "", "")
+    before.end(done, Stage.COMPLETE)
+    after = store(disk, now_s=NOW_S)
+    after.expire(60.0)
+    after.begin(Kind.RESYNC, "", "")
+    assert after.numbers() == [1, 2]
 
 
 def test_a_rescue_that_still_follows_expires_only_when_nobody_fills_it_any_more() -> None:
@@ -183,17 +198,9 @@ def test_a_rescue_that_still_follows_expires_only_when_nobody_fills_it_any_more(
     first = store(disk)
     _, rescue = first.begin(Kind.SPLIT, "", "")
     first.end(rescue, Stage.FOLLOWING)
-    later = store(disk, now_s=NOW_S + 31 * 86_400)
-    assert later.expire() == []
-    another = Store(
-        disk.directory("rescue"),
-        "VM1",
-        "b",
-        BLOCKS * BLOCK_BYTES,
-        replica="cd",
-        now=lambda: NOW_S + 31 * 86_400,
-    )
-    assert another.expire() == [1]
+    assert store(disk).expire(31 * DAY_S) == []
+    another = Store(disk.directory("rescue"), "VM1", "b", BLOCKS * BLOCK_BYTES, replica="cd")
+    assert another.expire(31 * DAY_S) == [1]
 
 
 def test_room_is_made_of_what_nobody_misses_and_never_of_a_split_brains_rescue() -> None:

@@ -17,11 +17,12 @@ from twinhull.core.marks import BLOCK_BYTES, PagedBitmap
 from twinhull.core.record import Record, Role
 from twinhull.core.rescue import RescueKind, RescuePlan
 from twinhull.storage.rescue import Limits, Store
-from twinhull.storage.rescue_format import Stage
+from twinhull.storage.rescue_format import Kind, Stage
 from twinhull.worker.rescue import Rescues
 
 LOG = logging.LoggerAdapter(logging.getLogger("twinhull.test"), {})
 BLOCKS = 256
+DAY_S = 86_400.0
 SPLIT = RescuePlan(RescueKind.SPLIT, "a goes on", "0123abcd")
 RESYNC = RescuePlan(RescueKind.RESYNC, "b is older", "0123abcd")
 
@@ -57,11 +58,27 @@ class Volume:
         return self.file.next_data(offset_bytes)
 
 
+class Clock:
+    """A clock in the test's hands."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class Bench:
     """The rescues of one process."""
 
     def __init__(
-        self, disk: FakeDisk, *, uptodate: bool = False, role: Role = Role.SECONDARY, percent: int = 50
+        self,
+        disk: FakeDisk,
+        *,
+        uptodate: bool = False,
+        role: Role = Role.SECONDARY,
+        percent: int = 50,
+        clock: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.disk = disk
         self.volume = Volume(disk)
@@ -73,9 +90,11 @@ class Bench:
         self.opened: list[tuple[PagedBitmap | None, str | None]] = []
         self.over = 0
         self.told: list[events.Event] = []
-        self.store = Store(disk.directory("rescue"), "VM1", "b", self.volume.size_bytes, Limits(percent))
+        self.store = Store(
+            disk.directory("rescue"), "VM1", "b", self.volume.size_bytes, Limits(percent, DAY_S)
+        )
         self.rescues = Rescues(
-            self.loop, self.lane, self.store, self.volume, self, self.told.append, LOG, lambda: 1.0  # type: ignore[arg-type]
+            self.loop, self.lane, self.store, self.volume, self, self.told.append, LOG, clock  # type: ignore[arg-type]
         )  # fmt: skip
 
     def rescue_done(self, ticket: int, error: str | None, _now_s: float) -> None:
@@ -268,3 +287,17 @@ def test_whether_there_is_room_is_told_once() -> None:
     bench.lane.run()
     room: Any = bench.told[-1]
     assert "has only 0 MiB left" in room.trouble
+
+
+def test_what_lies_there_grows_older_only_while_a_worker_runs_and_is_removed_in_the_end() -> None:
+    disk, clock = FakeDisk(), Clock()
+    bench = Bench(disk, clock=clock)
+    bench.store.begin(Kind.VERIFY, "", "")
+    for minute in range(1, 25 * 60):
+        clock.now_s = 60.0 * minute
+        bench.rescues.look()
+        bench.lane.run()
+        if minute == 23 * 60:
+            assert bench.stages() == [Stage.BLOCKS]
+            bench = Bench(disk, clock=clock)  # however long it was off: another process goes on from here
+    assert bench.stages() == []
