@@ -39,17 +39,31 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def in_network_of(node: Node, call: Callable[[], _Result]) -> _Result:
-    """Run `call` in a thread of its own that sees the network as the node does; its exception is raised here."""
-    with concurrent.futures.ThreadPoolExecutor(1, initializer=enter_network_of, initargs=(node,)) as pool:
-        return pool.submit(call).result()
+    """Run `call` in a thread of its own that sees the network as the node does; its exception is raised here.
+
+    Raises LabError for a node that is off.
+    """
+
+    def inside() -> _Result:
+        enter_network_of(node)
+        return call()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(inside).result()
 
 
 def enter_network_of(node: Node) -> None:
-    """Move the calling thread, which must be one of its own, into the node's network namespace for good."""
+    """Move the calling thread, which must be one of its own, into the node's network namespace for good.
+
+    Raises LabError for a node that is off.
+    """
     name = node.lab.fabric.namespace(node.name)
-    with open(f"/run/netns/{name}", "rb") as file:  # noqa: PTH123
-        if _libc.setns(file.fileno(), CLONE_NEWNET) != 0:
-            raise LabError(f"cannot enter {name}: {os.strerror(ctypes.get_errno())}")
+    try:
+        with open(f"/run/netns/{name}", "rb") as file:  # noqa: PTH123
+            if _libc.setns(file.fileno(), CLONE_NEWNET) != 0:
+                raise LabError(f"cannot enter {name}: {os.strerror(ctypes.get_errno())}")
+    except FileNotFoundError:
+        raise LabError(f"node {node.name} is off") from None
 
 
 def client_of(node: Node) -> ControlClient:
@@ -124,7 +138,7 @@ class NodeWatch(threading.Thread):
         born = self._node.state.init_pid
         if not self._node.alive:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LabError):
             enter_network_of(self._node)
             with client_of(self._node) as client:
                 while not self._over.is_set() and self._node.state.init_pid == born:
