@@ -75,12 +75,8 @@ def test_a_node_cut_off_from_everything_waits_and_the_other_goes_on(pair: Witnes
     end(pair, survivor)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_of_two_nodes_that_are_cut_apart_the_one_that_reaches_the_witness_goes_on(
-    pair: WitnessedPair, role: str
-) -> None:
-    loser = pair.node_of(role)
-    survivor = pair.other(loser)
+def test_a_primary_cut_off_from_the_other_node_and_from_the_witness_is_replaced(pair: WitnessedPair) -> None:
+    loser, survivor = pair.primary, pair.secondary
     pair.cut_from_witness(loser)
     pair.cut_between()
     wait_goes_on(pair, survivor)
