@@ -23,7 +23,8 @@ from . import engine
 
 MODULE = Path(twinhull.powershell.__file__).parent
 SCENARIO = engine.HERE / "hyperv_scenario.ps1"
-PART = engine.HERE / "standin_part.ps1"
+PLAIN_PART = engine.HERE / "plain_part.ps1"
+STANDIN_PART = engine.HERE / "standin_part.ps1"
 
 needs_engine = pytest.mark.skipif(
     engine.kit() is None, reason=f"the PowerShell engine is not here, so this did not run: {engine.WHERE}"
@@ -36,12 +37,15 @@ class WindowsHost:
     Args:
         directory: empty or not there.
         initial: replaces members of the scenario's initial state.
+        standins: whether there are cmdlets of Windows; without them a PowerShell host starts in a tenth of the time.
     """
 
     def __init__(
         self,
         directory: Path,
         initial: Mapping[str, Any] | None = None,
+        *,
+        standins: bool = True,
     ) -> None:
         self.directory = directory
         self.state_path = directory / "state.json"
@@ -52,7 +56,9 @@ class WindowsHost:
         (directory / "initial.json").write_text(json.dumps(dict(initial or {})), encoding="utf-8")
         self._module = directory / "module"
         shutil.copytree(MODULE, self._module, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-        shutil.copy(PART, self._module / "zz-standins.ps1")
+        shutil.copy(PLAIN_PART, self._module / "zz-plain.ps1")
+        if standins:
+            shutil.copy(STANDIN_PART, self._module / "zz-standins.ps1")
 
     def engine(self, **settings: Any) -> Engine:
         """How a PowerShell host of this machine is started; a busy machine takes its time for that."""

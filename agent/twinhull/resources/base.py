@@ -90,7 +90,7 @@ class Leaving(Protocol):
     def leave(self) -> None:
         """Remove the registration from this host; what that writes into the folder is thrown away.
 
-        Idempotent. Raises ResourceError when it stays.
+        Idempotent. One that stays is told in the log: see `Returning`. Raises ResourceError when it must not be removed.
         """
 
 

@@ -2,10 +2,6 @@
 # Nothing here may reach a process or a program of the machine that runs the tests.
 Import-Module StandIns
 
-function Wait-TwinhullTest { param([double] $Seconds) Start-Sleep -Milliseconds (1000 * $Seconds) }
-function Exit-TwinhullTest { param([int] $Code) [Environment]::Exit($Code) }
-function Write-TwinhullTest { 'printed'; Write-Host 'shown'; return 'returned' }
-
 function Get-TwinhullTestCall {
     # Runs a cmdlet of the stand-ins for a test: what a person at the host would type.
     [CmdletBinding()]

@@ -15,8 +15,8 @@ from .hyperv_node import HyperVNode
 
 @pytest.fixture
 def windows(tmp_path: Path) -> WindowsHost:
-    """One host with empty drives C and D."""
-    return WindowsHost(tmp_path / "one")
+    """One host with PowerShell alone."""
+    return WindowsHost(tmp_path / "one", standins=False)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.attacher import FakeAttacher
 from tests.integration.transport.support import Cluster
 from tests.standin.windows_host import needs_engine
+from tests.unit.agent import agent_scene
 from tests.unit.agent.agent_scene import FakePeer, FakeSupervisor, Scene, cluster_text, view
 
 from twinhull.agent import protect
@@ -17,7 +18,7 @@ from twinhull.config import ModuleConfig, NodeConfig, parse_cluster
 from twinhull.errors import TwinhullError
 from twinhull.worker import parts
 
-from .hyperv_node import FOLDER, HOME, HyperVNode
+from .hyperv_node import FOLDER, HOME, LONG_S, HyperVNode
 
 pytestmark = needs_engine
 OLD = r"C:\VMs\web"
@@ -33,7 +34,7 @@ class EngineWorker(FakeSupervisor):
         attacher = FakeAttacher()
         attacher.attach(make=True)
         self.resource = parts.build_resource(own, module, attacher, node.lines.append)
-        moves = parts.build_moves(own, module, self.resource, 60.0, node.lines.append)
+        moves = parts.build_moves(own, module, self.resource, LONG_S, node.lines.append)
         assert moves is not None
         self._moves = moves
 
@@ -46,7 +47,7 @@ class EngineWorker(FakeSupervisor):
                 self.resource.start(resume=False)
                 self.view = view(state="PRIM", colour="green", resource_state="running")
             else:
-                self.resource.stop(mode="stop", timeout_s=60.0)
+                self.resource.stop(mode="stop", timeout_s=LONG_S)
                 self._moves.release(arguments["release"])
                 self.view = view(state="STOP")
         except TwinhullError as error:
@@ -86,6 +87,7 @@ def scene(
     """The agent of node a, on the first of two Hyper-V hosts."""
     one, two = pair
     monkeypatch.setattr(protect, "POLL_S", 0.001)
+    monkeypatch.setattr(agent_scene, "PATIENCE_S", LONG_S)
     monkeypatch.setattr(protect, "check_folder", lambda *_: None)  # it knows paths of this machine alone
     monkeypatch.setattr(parts, "powershell", lambda: one.shells)
     made = Scene(Cluster(tmp_path_factory.mktemp("c1")), tmp_path, "web")

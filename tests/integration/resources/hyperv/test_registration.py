@@ -50,7 +50,7 @@ def test_a_vm_is_handed_over_and_comes_back(pair: Pair, mode: str) -> None:
     resource = one.resource()
     resource.start(resume=False)
     for giver, taker in ((one, two), (two, one)):
-        saved = giver.resource().stop(mode=mode, timeout_s=60.0)
+        saved = giver.resource().stop(mode=mode, timeout_s=LONG_S)
         assert saved is (mode == "save")
         hand_over(giver)
         assert giver.vm_state() == ""
@@ -96,11 +96,20 @@ def test_a_vm_that_runs_stays_registered(node: HyperVNode) -> None:
     assert node.vm_state() == "Running"
 
 
-def test_a_removal_that_is_only_reported_is_no_removal(node: HyperVNode) -> None:
-    node.make_vm()
-    node.windows.fault("Remove-VM", error={"message": "It failed."})
-    with pytest.raises(ResourceError, match="still there"):
-        node.resource().leave()
+def test_a_registration_that_stays_holds_up_no_hand_over_and_is_cleared_at_the_return(pair: Pair) -> None:
+    one, two = pair
+    one.mount()
+    one.make_vm()
+    one.windows.fault("Remove-VM", error={"message": "It failed."})
+    hand_over(one)
+    assert one.vm_state() == "Off"
+    assert one.said("has not let go of the VM web yet")
+    two.mount()
+    two.resource().start(resume=False)
+    one.windows.heal()
+    assert one.resource().clear() is True
+    assert one.vm_state() == ""
+    assert two.resource().state() is ResourceState.RUNNING
 
 
 def test_a_node_that_lost_power_forgets_the_vm_before_its_folder_is_mounted_again(pair: Pair) -> None:

@@ -11,7 +11,7 @@ from tests.standin.windows_host import needs_engine
 from twinhull.errors import ResourceError
 from twinhull.resources.base import ResourceState
 
-from .hyperv_node import FOLDER, HOME, QUICK, HyperVNode
+from .hyperv_node import FOLDER, HOME, LONG_S, QUICK, HyperVNode
 
 pytestmark = needs_engine
 
@@ -22,7 +22,7 @@ def test_a_vm_is_started_and_its_guest_is_shut_down(node: HyperVNode) -> None:
     resource.start(resume=False)
     assert resource.state() is ResourceState.RUNNING
     node.change_vm(WorkerStays=3, ShutdownPolls=3)
-    assert resource.stop(mode="stop", timeout_s=30) is False
+    assert resource.stop(mode="stop", timeout_s=LONG_S) is False
     assert resource.state() is ResourceState.OFF
     assert node.windows.vm("web")["WorkerStays"] == 0, "it was not waited for the end of the worker process"
     assert identifier in node.record.read_text()
@@ -40,7 +40,7 @@ def test_odd_names_are_only_names(node: HyperVNode, name: str) -> None:
     resource = node.resource(name)
     resource.start(resume=False)
     assert node.vm_state(name) == "Running"
-    assert resource.stop(mode="save", timeout_s=30) is True
+    assert resource.stop(mode="save", timeout_s=LONG_S) is True
     assert node.windows.vm(name)["Id"] == identifier
 
 
@@ -49,7 +49,7 @@ def test_a_saved_state_goes_on(node: HyperVNode) -> None:
     resource = node.resource(travels_saved=True)
     resource.start(resume=False)
     assert node.windows.vm("web")["MigrationProcessor"] is True
-    assert resource.stop(mode="save", timeout_s=30) is True
+    assert resource.stop(mode="save", timeout_s=LONG_S) is True
     assert resource.state() is ResourceState.SAVED
     resource.start(resume=True)
     assert resource.state() is ResourceState.RUNNING
@@ -60,7 +60,7 @@ def test_a_saved_state_that_is_not_ours_to_resume_is_thrown_away(node: HyperVNod
     node.make_vm()
     resource = node.resource()
     resource.start(resume=False)
-    resource.stop(mode="save", timeout_s=30)
+    resource.stop(mode="save", timeout_s=LONG_S)
     resource.start(resume=False)
     assert len(node.windows.calls("Remove-VMSavedState")) == 1
     assert node.said("not valid any more")
@@ -71,7 +71,7 @@ def test_a_saved_state_that_does_not_restore_is_treated_as_configured(node: Hype
     node.make_vm()
     resource = node.resource(keep_unrestorable=keep)
     resource.start(resume=False)
-    resource.stop(mode="save", timeout_s=30)
+    resource.stop(mode="save", timeout_s=LONG_S)
     node.windows.edit(lambda state: state.update(savedStateFails=True))
     if keep:
         with pytest.raises(ResourceError, match=r"does not restore.*person decides"):
@@ -202,7 +202,7 @@ def test_a_stop_can_be_given_up(node: HyperVNode) -> None:
 
     def stop() -> None:
         try:
-            resource.stop(mode="stop", timeout_s=600.0)
+            resource.stop(mode="stop", timeout_s=LONG_S)
         except ResourceError as error:
             given_up.append(error)
 
@@ -221,17 +221,17 @@ def test_a_guest_that_boots_is_asked_again_until_it_listens(node: HyperVNode) ->
     resource = node.resource()
     resource.start(resume=False)
     node.change_vm(BootPolls=5)
-    resource.stop(mode="stop", timeout_s=60.0)
+    resource.stop(mode="stop", timeout_s=LONG_S)
     assert resource.state() is ResourceState.OFF
 
 
 def test_a_vm_whose_process_does_not_end_is_not_called_stopped(node: HyperVNode) -> None:
     node.make_vm()
-    resource = node.resource()
+    resource = node.resource(timings=replace(QUICK, ended_s=0.5))
     resource.start(resume=False)
     node.change_vm(WorkerStays=100000)
     with pytest.raises(ResourceError, match=r"worker process .* has not ended"):
-        resource.stop(mode="stop", timeout_s=30.0)
+        resource.stop(mode="stop", timeout_s=LONG_S)
 
 
 def test_force_off_kills_what_hyperv_does_not_turn_off(node: HyperVNode) -> None:

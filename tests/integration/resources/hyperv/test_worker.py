@@ -133,7 +133,7 @@ class Bench:
 
     def stop(self) -> None:
         """Stop the VM."""
-        self._asked(lambda: self.host.stop(StopMode.STOP, 60.0), events.ResourceStopped)
+        self._asked(lambda: self.host.stop(StopMode.STOP, LONG_S), events.ResourceStopped)
 
     def _asked(self, call: Any, kind: type) -> None:
         with self._changed:
