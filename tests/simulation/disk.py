@@ -29,7 +29,7 @@ Write = tuple[int, int, bytes | None, int]
 class Inode:
     """A file's content, now and as it would be after a power loss."""
 
-    __slots__ = ("current", "durable", "failed", "lost", "pending", "size_bytes")
+    __slots__ = ("current", "durable", "failed", "lost", "pending", "size_bytes", "version")
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -38,6 +38,7 @@ class Inode:
         self.pending: list[Write] = []
         self.failed = False
         self.lost: set[int] = set()  # units that a failed sync should have written
+        self.version = 0  # of what is durable
 
     def fail(self) -> None:
         """A sync failed: nobody knows what of it reached the disk."""
@@ -49,6 +50,7 @@ class Inode:
     def reopen(self, rng: Rng) -> None:
         """The error is forgotten, and so is what the system still had in memory."""
         self.failed = False
+        self.version += 1
         for unit in sorted(self.lost):
             source, target = (self.current, self.durable) if rng.chance(30) else (self.durable, self.current)
             if unit in source:
@@ -87,6 +89,40 @@ class Inode:
                 start, end = max(at, 0), min(at + UNIT_BYTES, length)
                 whole[start:end] = data[start - at : end - at]
         return bytes(whole)
+
+
+class DurableFile:
+    """A file as it would be read after a power loss that kept nothing."""
+
+    def __init__(self, inode: Inode) -> None:
+        self._inode = inode
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """See `storage.base.File`."""
+        return self._inode.read(self._inode.durable, offset_bytes, length_bytes)
+
+    def size(self) -> int:
+        """See `storage.base.File`."""
+        return self._inode.size_bytes
+
+    def close(self) -> None:
+        """See `storage.base.File`."""
+
+
+class DurableDirectory:
+    """A directory as it would be found after such a power loss."""
+
+    def __init__(self, disk: SimDisk, place: str) -> None:
+        self._disk = disk
+        self._place = place
+        self.name = f"/{disk.name}/{place}"
+
+    def open(self, name: str) -> DurableFile:
+        """See `storage.base.Directory`."""
+        inode = self._disk.files.get((self._place, name))
+        if inode is None:
+            raise FileNotFoundError(name)
+        return DurableFile(inode)
 
 
 def put(content: Content, offset: int, data: bytes) -> None:
@@ -129,6 +165,7 @@ class SimDisk:
         self.order = 0
         self.sync_limit: int | None = None
         self.full = False
+        self.total_bytes = 1 << 41
         self.failing: list[tuple[str, str]] = []  # (operation, file) that fail once, in any order
         self.broken = False
         self.hook: Callable[[str, str], None] = _nothing
@@ -167,6 +204,7 @@ class SimDisk:
                 elif fate == "torn":
                     _tear(inode.durable, write, rng)
             inode.pending = []
+            inode.version += 1
             inode.failed = False
             inode.lost.clear()
             inode.current = dict(inode.durable)
@@ -275,6 +313,7 @@ class SimFile:
         if limit is None or not inode.pending or inode.pending[-1][0] <= limit:
             settle_all(inode)
             return
+        inode.version += 1
         for write in inode.pending:
             if write[0] <= limit:
                 _keep(inode.durable, write)
@@ -308,6 +347,8 @@ class SimFile:
 
 def settle_all(inode: Inode) -> None:
     """Everything that was written is durable."""
+    if inode.pending:
+        inode.version += 1
     for _, offset, data, length in inode.pending:
         first, last = offset // UNIT_BYTES, (offset + length - 1) // UNIT_BYTES
         if data is None:
@@ -369,7 +410,7 @@ class SimDirectory:
 
     def free(self) -> tuple[int, int]:
         """See `storage.base.Directory`."""
-        return 1 << 40, 1 << 41
+        return self._disk.total_bytes // 2, self._disk.total_bytes
 
     def close(self) -> None:
         """See `storage.base.Directory`."""

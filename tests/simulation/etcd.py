@@ -16,6 +16,7 @@ from twinhull.core.memory import Seen, WitnessRecord
 from twinhull.errors import WitnessError
 from twinhull.worker.lanes import Outcome
 
+from . import witnessed
 from .clock import jitter_s
 
 if TYPE_CHECKING:
@@ -73,10 +74,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Key:
-    """A module's key: revision of its last write, and its value."""
+    """A module's key: revision of its last write, its value, and when that was."""
 
     revision: int
     record: WitnessRecord
+    written_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,12 @@ class SimEtcd:
         self.backups.append(Backup(self.revision, dict(self.keys)))
         del self.backups[:-KEPT_BACKUPS]
         self.revision += 1
-        self.keys[unit.module] = Key(self.revision, record)
+        self.keys[unit.module] = Key(self.revision, record, self.world.schedule.now_s)
         if len(record.may_start) == 1:
             self.granted.add((unit.module, record.generation, record.may_start[0]))
         listed = ", ".join(self.world.replica_name(replica) for replica in record.may_start)
         self.world.story.add("WITNESS", f"{unit.node.name} writes that {listed} may start {unit.module}")
-        self.world.judge.witness_written(unit, before.record if before is not None else None, record)
+        witnessed.written(unit, before.record if before is not None else None, record)
         return True, self.read(unit.module)
 
     def delete(self, module: str) -> None:

@@ -200,9 +200,24 @@ def disk_slow(world: World, node: Node, fault: Fault) -> None:
     _later(world, fault, again)
 
 
+def disk_room(world: World, node: Node, fault: Fault) -> None:
+    """The disk has hardly any room for a rescue for a while."""
+    before, node.disk.total_bytes = node.disk.total_bytes, 1 << 20
+
+    def room() -> None:
+        node.disk.total_bytes = before
+
+    _later(world, fault, room)
+
+
 def record_error(world: World, node: Node, fault: Fault) -> None:
     """The next record does not become durable."""
     node.disk.failing.append(("sync", "meta.bin"))
+
+
+def record_late(world: World, node: Node, fault: Fault) -> None:
+    """The next record (or log) takes longer than a write may."""
+    node.late_s = world.settings.timeout_s * (1.05 + (fault.draw % 64) / 64)
 
 
 def log_error(world: World, node: Node, fault: Fault) -> None:
@@ -404,8 +419,10 @@ KINDS: dict[str, tuple[int, Do]] = {
     "calm": (0, calm),
     "disk-log-error": (0, log_error),
     "disk-record-error": (0, record_error),
+    "disk-record-late": (0, record_late),
     "disk-flush-error": (0, flush_error),
     "disk-limps": (0, disk_limps),
+    "disk-room": (0, disk_room),
 }
 """Weight among those that happen at any time, and what is done."""
 

@@ -122,10 +122,12 @@ class SimResource:
     def suspend(self) -> None:
         """See `resources.base.Resource`."""
         self._unit.guest.suspended = True
+        self._unit.count_running()
 
     def resume(self) -> None:
         """See `resources.base.Resource`."""
         self._unit.guest.suspended = False
+        self._unit.count_running()
 
     def interrupt(self) -> None:
         """See `resources.base.Resource`."""
@@ -175,6 +177,7 @@ class Guest:
         self.life += 1
         fresh = self.export is not self.unit.export
         self.export = self.unit.export
+        self.unit.count_running()
         self.unit.world.judge.started(self.unit, resume=resume, fresh=fresh)
         self._plan(self.life)
 
@@ -184,6 +187,7 @@ class Guest:
             self.running = False
             self.unit.world.judge.stopped(self.unit, saved=saved)
         self.suspended = False
+        self.unit.count_running()
 
     def export_gone(self, export: SimExport) -> None:
         """Its disk was taken away: everything fails."""

@@ -12,16 +12,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twinhull.core.identity import Generation, Relation
-from twinhull.core.memory import WitnessRecord
+from twinhull.core.marks import BLOCK_BYTES
 from twinhull.core.mirror_client import Io
 from twinhull.core.record import Record, Role, WitnessKind
-from twinhull.core.requests import Request
+from twinhull.core.requests import Op, Request
+from twinhull.core.settings import Keep
 from twinhull.core.state import Mode, Phase
+from twinhull.storage import metadata
+from twinhull.storage.actlog import ActivityLog
 from twinhull.storage.bitmap import BitmapFile
-from twinhull.storage.volume import BITMAP_FILE, DATA_FILE, Volume
+from twinhull.storage.metadata import Metadata
+from twinhull.storage.volume import (
+    BITMAP_FILE,
+    DATA_FILE,
+    LOG_FILE,
+    METADATA_FILE,
+    UNCONFIRMED_FILE,
+    Volume,
+    _noted,
+)
 
-from .disk import SECTOR_BYTES, UNIT_BYTES, Inode
+from . import witnessed
+from .disk import SECTOR_BYTES, UNIT_BYTES, DurableDirectory, DurableFile, Inode
 from .history import ClientWrite, History
+from .rescued import remember
 
 if TYPE_CHECKING:
     from .node import Node, Unit
@@ -29,6 +43,7 @@ if TYPE_CHECKING:
     from .world import World
 
 BLOCK_UNITS = 8
+METADATA_UNITS = range(metadata.FILE_BYTES // UNIT_BYTES)
 EXTENT_BLOCKS = 128
 DOUBT = (Mode.HOLD, Mode.ASKING)
 
@@ -69,6 +84,7 @@ class Judge:
         self.violations: list[str] = []
         self.acked = 0
         self.flushed = 0
+        self._decoded: dict[tuple[tuple[bytes, ...], bytes | None], tuple[Record, int]] = {}
 
     def case(self, unit: Unit) -> Case:
         """Of its module."""
@@ -294,48 +310,9 @@ class Judge:
         if case.split or not strict:
             case.override = unit
         if self._world.remembers:
-            self._overridden_with_a_memory(unit, case)
+            witnessed.overridden(unit, case)
         elif unit.peer.guest.running or unit.peer.process is not None:
             self._world.person_split = True
-
-    def _overridden_with_a_memory(self, unit: Unit, case: Case) -> None:
-        """The witness holds the other one back, unless that has a right of its own to go on, or was not asked."""
-        mine, theirs, key = self._record(unit), unit.peer.record, self._world.etcd.keys.get(unit.module)
-        taken = key is not None and mine is not None and key.record.may_start == (mine.replica_id,)
-        if taken:
-            case.taken_by, case.taken_s = unit, self._world.schedule.now_s
-        if not taken or (theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate):
-            self._world.person_split = True
-
-    # ---- the witness --------------------------------------------------------------------------------------
-
-    def witness_written(self, unit: Unit, before: WitnessRecord | None, now: WitnessRecord) -> None:
-        """What a person took for one node is not taken back by the other on its own."""
-        case, peer = self.case(unit), unit.peer
-        alone = now.may_start if len(now.may_start) == 1 else None
-        theirs = peer.record.replica_id if peer.record is not None else None
-        if alone is None or unit.ordered_s > case.taken_s - 3 * unit.settings.timeout_s:
-            case.taken_by = None
-        elif case.taken_by is peer and self._world.etcd.touched_s < case.taken_s:
-            self.broken(
-                f"{unit.node.name} takes the witness's record back, which a person took for {peer.node.name}"
-            )
-        if alone is not None and before is not None and before.may_start == (theirs,) and unit.overrides:
-            self._world.person_split = True
-
-    def _listed_in_green(self, unit: Unit, process: Process) -> None:
-        """Green means that the witness lets either node go on."""
-        etcd, record, peer = self._world.etcd, process.volume.record, unit.peer.record
-        key = etcd.keys.get(unit.module)
-        session = process.machine._module.session
-        began_s = unit.node.true_past(session.began_s) if session is not None else 0.0
-        if etcd.touched_s >= began_s or record.generation is None or peer is None:
-            return
-        both = {record.replica_id, peer.replica_id}
-        if key is None or set(key.record.may_start) != both or key.record.generation != record.generation.id:
-            self.broken(
-                f"{unit.module} is green on {unit.node.name}, and the witness does not list both nodes"
-            )
 
     def _rebase(self, unit: Unit, case: Case) -> None:
         data = data_of(unit)
@@ -376,6 +353,7 @@ class Judge:
         if record is not None and record.uptodate and not record.peer_may_be_uptodate:
             self.case(unit).override = unit.peer
         unit.record, unit.record_sequence = None, 0
+        unit.record_version = unit.judged_version = -1
 
     def compared(self, unit: Unit, differing_bytes: int) -> None:
         """A comparison on-line finds what differs, and nothing else; nothing may differ here."""
@@ -392,15 +370,27 @@ class Judge:
             self.broken(
                 f"the record of {unit.module} on {unit.node.name} went back from {unit.record_sequence} to {sequence}"
             )
-        unit.record_sequence = sequence
-        unit.record = volume.record
+        self._read_record(unit)
 
-    def _recorded(self, unit: Unit, process: Process) -> None:
+    def _read_record(self, unit: Unit) -> None:
+        """The record as a reader after a power loss would find it, whatever the process believes."""
+        inode = unit.disk.files[unit.module, METADATA_FILE]
+        unit.record_version = inode.version
+        directory = DurableDirectory(unit.disk, unit.module)
+        noted = (unit.module, UNCONFIRMED_FILE) in unit.disk.files
+        void = _noted(directory) if noted else None  # type: ignore[arg-type]
+        content = tuple(inode.durable.get(number, ZERO) for number in METADATA_UNITS)
+        known = self._decoded.get((content, void))
+        if known is None:
+            found = Metadata.load(DurableFile(inode), directory.name, void)  # type: ignore[arg-type]
+            known = self._decoded[content, void] = found.record, found.sequence
+        unit.record, unit.record_sequence = known
+
+    def _recorded(self, unit: Unit) -> None:
         """Promise 5: what is durable on one node never contradicts what is durable on the other."""
-        unit.record = process.volume.record
-        unit.record_sequence = process.volume._metadata.sequence
+        self._read_record(unit)
         mine, theirs = unit.record, unit.peer.record
-        if theirs is None or mine.generation is None or theirs.generation is None:
+        if mine is None or theirs is None or mine.generation is None or theirs.generation is None:
             return
         if not (mine.uptodate and theirs.uptodate) or mine.generation.id != theirs.generation.id:
             return
@@ -412,9 +402,9 @@ class Judge:
         if mine.role is Role.PRIMARY and theirs.role is Role.PRIMARY:
             self.broken(f"both nodes have recorded themselves primary of {unit.module} in one history")
 
-    def process_died(self, unit: Unit, process: Process) -> None:
+    def process_died(self, unit: Unit) -> None:
         """Its process is gone; what it had made durable counts."""
-        self._recorded(unit, process)
+        self._recorded(unit)
 
     def volume_not_opened(self, unit: Unit, error: Exception) -> None:
         """Promise 6: metadata is whole after any crash."""
@@ -431,8 +421,10 @@ class Judge:
         module = process.machine._module
         session, before = module.session, process.seen
         phase = session.phase if session is not None else None
-        if process.volume.record is not unit.record:
-            self._recorded(unit, process)
+        version = unit.disk.files[unit.module, METADATA_FILE].version
+        if version != unit.judged_version:
+            unit.judged_version = version
+            self._recorded(unit)
         if module.mode is not before[0] or phase is not before[1]:
             self._moved(unit, process, (module.mode, phase))
         if process.mirror._client.io is Io.OPEN:
@@ -446,44 +438,63 @@ class Judge:
         if not world.may_split:
             self.broken(f"both nodes can acknowledge for {unit.module}")
         self._split(case)
-        if not world.remembers or world.etcd.forgot:
-            return
-        now_s = world.schedule.now_s
-        if case.both_since_s is None or not all(world.etcd.reached(node) for node in world.nodes.values()):
-            case.both_since_s = now_s
-        settings = unit.settings
-        if now_s - case.both_since_s > settings.witness_watch_s + 3 * settings.timeout_s:
-            self.broken(
-                f"both nodes serve {unit.module} on and on, though both reach a witness with a memory"
-            )
+        if world.remembers and not world.etcd.forgot:
+            witnessed.both_serve(unit, case)
 
     def _moved(self, unit: Unit, process: Process, seen: tuple[Mode, Phase | None]) -> None:
         before, process.seen = process.seen, seen
+        if Mode.ALONE in (seen[0], before[0]) and seen[0] is not before[0]:
+            began = process.machine.record.generation is not process.volume.record.generation
+            unit.ran_alone(seen[0] is Mode.ALONE, anew=began)
         self._world.moved(unit, _state(before), _state(seen))
         if seen[0] in DOUBT and before[0] not in DOUBT:
             unit.doubt_s = self._world.schedule.now_s
         elif seen[0] is Mode.ALONE and (before[0] in DOUBT or self._world.remembers):
             self._granted(unit, process)
         if seen == (Mode.PRIM, Phase.GREEN) and self._world.remembers:
-            self._listed_in_green(unit, process)
+            witnessed.green(unit, process)
         peer = unit.peer.process
         if seen == (Mode.SECOND, Phase.COPYING) and peer is not None:
             mine, theirs = process.volume.record.generation, peer.volume.record.generation
             if mine is not None and theirs is not None and mine.relation(theirs) is Relation.DIVERGED:
-                self.broken(
-                    f"{unit.node.name} is overwritten by {unit.peer.node.name}, though both histories went on, "
-                    "and no person decided"
-                )
+                self._gives_way(unit)
+
+    def _gives_way(self, unit: Unit) -> None:
+        """Section 3, "Split brain": one side is overwritten without a person only where the policy names it."""
+        world, peer = self._world, unit.peer
+        first, second = world.settings.keep
+        what = f"{unit.node.name} is overwritten by {peer.node.name}, though both histories went on"
+        if not world.may_split:
+            self.broken(f"{what}, and nothing could make two")
+        if first is not second or first is Keep.ASK:
+            self.broken(f"{what}, and no person decided")
+        if first is Keep.PREFERRED_NODE and world.settings.preferred != peer.node.name:
+            self.broken(f"{what}, and {world.settings.preferred or 'no node'} is preferred")
+        ahead_s = unit.ran_alone_s - peer.ran_alone_s
+        sure = unit.ran_sure and peer.ran_sure
+        if first is Keep.LONGEST_RUNNING and sure and ahead_s > 1.0 + 0.3 * world.settings.timeout_s:
+            self.broken(f"{what}, and ran {ahead_s:.1f} s longer")
+        world.cover(f"healed by {first.value}")
+        remember(unit)
+        self._chosen(peer)
+
+    def _chosen(self, unit: Unit) -> None:
+        """What this replica holds is the truth from here on; its VM goes on running, with requests under way."""
+        case = self.case(unit)
+        self._rebase(unit, case)
+        case.owner, case.generation = unit, unit.record.generation if unit.record is not None else None
+        for request in unit.guest.open.values():
+            if request.op is Op.WRITE and request.data is not None:
+                self.submitted(unit, request, int.from_bytes(bytes(request.data[:8]), "little"))
+            elif request.op is Op.DISCARD:
+                self.submitted(unit, request, 0)
+        case.history.meanwhile()
 
     def _granted(self, unit: Unit, process: Process) -> None:
         """Section 3: with a witness, a new history begins only when it granted that in the present doubt."""
         record = process.machine.record
-        if record.generation is not None and record.witness is WitnessKind.ETCD:
-            grant = (unit.module, record.generation.id, record.replica_id)
-            known = process.volume.record.generation
-            begins = known is None or known.id != record.generation.id
-            if begins and grant not in self._world.etcd.granted and not unit.without_witness:
-                self.broken(f"{unit.node.name} begins a history alone that the witness never granted")
+        if record.witness is WitnessKind.ETCD:
+            witnessed.granted(unit, process)
             return
         begins = record.generation is not process.volume.record.generation
         if begins and record.witness is WitnessKind.PING and unit.witness.granted_s < unit.doubt_s:
@@ -524,13 +535,16 @@ class Judge:
         if process is None:
             return set()
         volume = process.volume
+        replica = volume.record.replica_id
+        log = DurableFile(unit.disk.files[unit.module, LOG_FILE])
+        extents = volume.size_bytes // EXTENT_BLOCKS // BLOCK_BYTES
         marked = {
             block
-            for extent in volume.log_extents()
+            for extent in ActivityLog.load(log, replica, extents, "judge").extents  # type: ignore[arg-type]
             for block in range(extent * EXTENT_BLOCKS, (extent + 1) * EXTENT_BLOCKS)
         }
         inode = unit.disk.files[unit.module, BITMAP_FILE]
-        file = BitmapFile(DurableFile(inode), volume.record.replica_id, volume.size_bytes)  # type: ignore[arg-type]
+        file = BitmapFile(DurableFile(inode), replica, volume.size_bytes)  # type: ignore[arg-type]
         for first, count in file.load("judge").bits.runs():
             marked.update(range(first, first + count))
         return marked
@@ -559,27 +573,15 @@ class Judge:
                 "JUDGE", "two nodes serve at once, as a cut network without a memory allows"
             )
 
-    @staticmethod
-    def _record(unit: Unit) -> Record | None:
-        return unit.process.volume.record if unit.process is not None else None
+    def _record(self, unit: Unit) -> Record | None:
+        if unit.process is None:
+            return None
+        if unit.disk.files[unit.module, METADATA_FILE].version != unit.record_version:
+            self._read_record(unit)
+        return unit.record
 
 
 ZERO = bytes(UNIT_BYTES)
-
-
-class DurableFile:
-    """A file as it would be read after a power loss that kept nothing."""
-
-    def __init__(self, inode: Inode) -> None:
-        self._inode = inode
-
-    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
-        """See `storage.base.File`."""
-        return self._inode.read(self._inode.durable, offset_bytes, length_bytes)
-
-    def size(self) -> int:
-        """See `storage.base.File`."""
-        return self._inode.size_bytes
 
 
 def _state(seen: tuple[Any, Any]) -> str:

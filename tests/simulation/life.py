@@ -14,9 +14,10 @@ from .faults import KINDS, plan
 from .judge import ViolationError
 from .node import Unit
 from .process import Process, simulated_edges
+from .rescued import look_back
 from .rng import Rng
 from .tales import Fault
-from .world import World
+from .world import ROOM_BYTES, World
 
 PEACE_T = 60
 """Within so many T after the last fault everything is green, or a person was told what to do."""
@@ -139,7 +140,8 @@ def _peace(world: World) -> None:
         world.etcd.heal(node)
         node.disk.failing.clear()
         node.disk.full = False
-        node.slow_s, node.limp_s, node.slow_percent = 0.0, 0.0, 0
+        node.disk.total_bytes = ROOM_BYTES
+        node.slow_s, node.limp_s, node.late_s, node.slow_percent = 0.0, 0.0, 0.0, 0
         node.disk_answers()
         if not node.powered:
             node.power_on()
@@ -170,6 +172,8 @@ def _converge(world: World) -> None:
             if quiet >= 2:
                 for unit in units:
                     world.judge.equal(unit)
+                for unit in world.units():
+                    look_back(unit)
                 world.cover("converged")
                 return
         else:
@@ -205,17 +209,23 @@ def _person(world: World, unit: Unit, step: int) -> None:
         return
     if _resets(world, pair):
         return
-    kinds = set()
-    for each in pair:
-        verdict = verdict_of(each.process.machine._module) if each.process is not None else None
-        kinds.add(verdict.kind if verdict is not None else None)
+    found = [verdict_of(each.process.machine._module) for each in pair if each.process is not None]
+    verdicts = [verdict for verdict in found if verdict is not None]
+    kinds = {verdict.kind for verdict in verdicts}
     if Kind.SPLIT in kinds:
         world.cover("person: told of a split brain")
         if not world.may_split:
             world.judge.broken(
                 f"a split brain, though nothing could make one: {_shown(unit)}; {_shown(unit.peer)}"
             )
-        _decide(world, pair)
+        if verdicts and all(verdict.heal is not None for verdict in verdicts):
+            return
+        if world.heals and step > 15 * STEPS_IN_T:
+            world.judge.broken(
+                f"a split brain waits for a person, though its policy names one: {_shown(unit)}"
+            )
+        elif not world.heals:
+            _decide(world, pair)
     elif Kind.NOTHING in kinds:
         world.cover("person: told that no replica is whole")
         if not _happened(world, *LOSE_CONTENT):

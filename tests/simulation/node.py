@@ -14,6 +14,7 @@ from .disk import SimDisk
 from .etcd import SimMemory, Way
 from .host import Guest, SimExport
 from .process import Process
+from .rescued import Held
 from .rng import Rng
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Unit:
         self.attach_fails = self.start_fails = self.stubborn = self.folder_busy = False
         self.audit: list[str] = []
         self.kept: list[tuple[int, bytes]] = []
+        self.held: list[Held] = []
+        self.ran_s = 0.0  # how long the VM ran here alone in its present history
+        self.runs_from_s: float | None = None
+        self.ran_sure = True  # no process died since, whose last minute counts only as far as it was recorded
+        self.alone = False
         self.wanted = False  # a person wants the module started here
         self.death: tuple[str, str | None] | None = None
         self.last_beat: Mapping[str, Any] | None = None
@@ -71,6 +77,7 @@ class Unit:
         self.doubt_s = 0.0  # when it began to doubt that the peer lives
         self.record: Record | None = None  # durable, as far as it was seen
         self.record_sequence = 0
+        self.record_version = self.judged_version = -1
 
     @property
     def disk(self) -> SimDisk:
@@ -92,6 +99,30 @@ class Unit:
         self.guest.stop()
         self.export = None
         self.folder = None
+
+    # ---- running alone ------------------------------------------------------------------------------
+
+    @property
+    def ran_alone_s(self) -> float:
+        """How long its VM ran on this node alone in its present history, by the world's clock."""
+        now_s = self.world.schedule.now_s
+        return self.ran_s + (now_s - self.runs_from_s if self.runs_from_s is not None else 0.0)
+
+    def ran_alone(self, alone: bool, *, anew: bool) -> None:
+        """It went on alone, or is not alone any more. `anew`: a new history begins with it."""
+        if anew:
+            self.ran_s, self.runs_from_s, self.ran_sure = 0.0, None, True
+        self.alone = alone
+        self.count_running()
+
+    def count_running(self) -> None:
+        """Its VM started or stopped, or its node is alone or not."""
+        now_s = self.world.schedule.now_s
+        runs = self.alone and self.guest.running and not self.guest.suspended
+        if runs and self.runs_from_s is None:
+            self.runs_from_s = now_s
+        elif not runs and self.runs_from_s is not None:
+            self.ran_s, self.runs_from_s = self.ran_s + now_s - self.runs_from_s, None
 
     # ---- the worker ---------------------------------------------------------------------------------
 
@@ -127,12 +158,14 @@ class Unit:
         beat = self.last_beat
         process.dead = True
         self.process = None
+        self.ran_sure = False
+        self.ran_alone(False, anew=False)
         self.world.network.vanish(process, silent=how == "power")
         self.node.disk.locks.pop(self.module, None)
         if self.export is not None:
             self.export.open = False
             self.guest.export_gone(self.export)
-        self.world.judge.process_died(self, process)
+        self.world.judge.process_died(self)
         if how == "power":
             return
         told = beat is not None and bytes.fromhex(beat["process"]) == process.id
@@ -243,7 +276,7 @@ class Node:
         self.units: dict[str, Unit] = {}
         self.offset_s = rng.within(0.0, 1e6)
         self.hung = False
-        self.slow_s = self.limp_s = 0.0
+        self.slow_s = self.limp_s = self.late_s = 0.0
         self.slow_percent = 0
         self.stuck: list[tuple[Callable[[], None], Process]] = []
 
@@ -278,6 +311,9 @@ class Node:
 
     def lane_delay_s(self, name: str) -> float:
         """How long a call on this lane takes."""
+        if name == "log" and self.late_s:
+            late_s, self.late_s = self.late_s, 0.0
+            return late_s
         typical_s = self.world.settings.lane_s.get(name, 0.0005)
         if self.slow_s and name in ("log", "flush", "read", "digest"):
             typical_s += self.slow_s

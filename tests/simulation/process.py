@@ -274,6 +274,8 @@ class Process:
         worker, timeout_s = self.worker, self.unit.settings.timeout_s
         worker._every(timeout_s / 20, worker._tick)
         worker._every(timeout_s / 10, worker._beat)
+        worker._rescues.look_at_room()
+        worker._every(6 * timeout_s, worker._rescues.look)
         worker._stream.start()
 
     def turn(self, call: Call) -> None:

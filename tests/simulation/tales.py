@@ -259,6 +259,77 @@ def dark_at_a_record(rng: Rng) -> list[Fault]:
     return [*found, _one(rng, at + 2.2, "calm", "P")]
 
 
+def split_brain(rng: Rng) -> list[Fault]:
+    """Both sides of a cut network go on; when it heals one gives way, in peace or in the middle of more trouble."""
+    at, span = _at(rng, 0.5, 0.8), _at(rng, 1.3, 3.0)
+    found = [_one(rng, at, "cut", "P", span)]
+    if rng.chance(60):
+        moment = rng.pick(
+            ("S: SECOND copying", "P: SECOND copying", "P: PRIM copying", "S: SECOND green", "")
+        )
+        kind = rng.pick(("kill", "power", "power", "reset", "cut", "power-both", "kill-in-the-act", "stop"))
+        victim = rng.pick(("P", "S"))
+        found.append(_one(rng, at + span * _at(rng, 0.9, 1.2), kind, victim, _at(rng, 0.3, 1.5), moment))
+    if rng.chance(25):
+        found.append(
+            _one(rng, at + _at(rng, 0.5, 3.0), "disk-room", rng.pick(("P", "S")), _at(rng, 0.5, 3.0))
+        )
+    if rng.chance(30):
+        second = rng.pick(("swap", "power", "cut", "guest-dies", "stop"))
+        found.append(_one(rng, at + span + _at(rng, 0.5, 2.5), second, rng.pick(("P", "S")), 1.5))
+    return [*found, _one(rng, at + span + _at(rng, 1.5, 3.5), "calm", "P")]
+
+
+def moved_to_another_network(rng: Rng) -> list[Fault]:
+    """What is under way in one network comes out of it when the nodes talk over another one, or anew."""
+    at = _at(rng, 0.5, 0.8)
+    if rng.chance(60):  # answers of the SECOND are held back, and come when its disk is slow
+        held = _one(rng, at, "cut-one-network", "S", _at(rng, 0.85, 1.4))
+        hangs = _one(
+            rng,
+            at + 0.5,
+            "disk-hangs",
+            "S",
+            _at(rng, 0.2, 0.7),
+            rng.pick(("S: SECOND green", "P: PRIM green")),
+        )
+        return [held._replace(draw=held.draw & ~1), hangs, _one(rng, at + 1.5, "calm", "P")]
+    found = []
+    for _ in range(rng.between(1, 3)):
+        kind = rng.pick(("cut-one-network", "cut-one-network", "slow-network", "cut-one-way", "freeze"))
+        found.append(_one(rng, at, kind, rng.pick(("P", "S")), _at(rng, 0.82, 1.08)))
+        at += _at(rng, 0.2, 1.2)
+    return [*found, _one(rng, at + 1.0, "calm", "P")]
+
+
+def dark_after_a_copy(rng: Rng) -> list[Fault]:
+    """Power goes on both nodes as soon as a copy is complete, and the one that was copied to comes back first."""
+    at = _at(rng, 0.5, 0.8)
+    swap = [_one(rng, at, "swap", "P")] if rng.chance(40) else []
+    copied = "P" if swap else "S"
+    other = "S" if swap else "P"
+    away_at = at + (0.4 if swap else 0.0)
+    both = _one(rng, away_at + 0.05, "power-both", copied, _at(rng, 0.05, 0.4), f"{other}: PRIM green")
+    return [
+        *swap,
+        _one(rng, away_at, rng.pick(("power", "kill", "stop")), copied, _at(rng, 0.3, 1.3)),
+        both._replace(draw=both.draw | 99),
+        _one(rng, away_at + _at(rng, 3.0, 4.5), "calm", "P"),
+    ]
+
+
+def record_lost_after_a_copy(rng: Rng) -> list[Fault]:
+    """The source of a copy cannot record that the other node may be uptodate, or not in time."""
+    at = _at(rng, 0.5, 0.8)
+    kind = rng.pick(("disk-record-error", "disk-record-late", "disk-record-late"))
+    moment = rng.pick(("P: PRIM flushing", "P: PRIM flushing", "P: PRIM copying"))
+    return [
+        _one(rng, at, rng.pick(("power", "kill", "stop")), "S", _at(rng, 0.3, 1.4)),
+        _one(rng, at + 0.05, kind, "P", 0.0, moment),
+        _one(rng, at + _at(rng, 2.0, 3.0), "calm", "P"),
+    ]
+
+
 TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
     sleeper,
     late_writes,
@@ -278,6 +349,11 @@ TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
     unwritten_alone,
     failing_flush,
     dark_at_a_record,
+    split_brain,
+    split_brain,
+    moved_to_another_network,
+    dark_after_a_copy,
+    record_lost_after_a_copy,
 )
 
 
@@ -349,4 +425,5 @@ WITNESS_TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
     cut_from_everything,
     sleeper,
     other_one_first,
+    dark_after_a_copy,
 )

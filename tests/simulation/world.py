@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from twinhull.core.identity import Generation, Id
 from twinhull.core.memory import NOTHING_SEEN, WitnessMemory, WitnessRecord
 from twinhull.core.record import Record, Role, WitnessKind
-from twinhull.core.settings import ModuleSettings, Return, StopMode
+from twinhull.core.rescue import WhenFull
+from twinhull.core.settings import Keep, ModuleSettings, Return, StopMode
 from twinhull.storage.volume import Volume
 
 from .clock import Schedule
@@ -32,6 +33,12 @@ VOLUME_BYTES = 32 << 20
 HARMLESS = ("cut", "calm", "swap", "guest", "restart")
 """Kinds of faults that make no second history together with a network that is cut in one direction."""
 NAMES = ("a", "b")
+ROOM_BYTES = 1 << 41
+KEEPS = (
+    (Keep.ASK, Keep.ASK), (Keep.LONGEST_RUNNING, Keep.LONGEST_RUNNING), (Keep.LONGEST_RUNNING, Keep.LONGEST_RUNNING),
+    (Keep.PREFERRED_NODE, Keep.PREFERRED_NODE), (Keep.PREFERRED_NODE, Keep.PREFERRED_NODE),
+    (Keep.LONGEST_RUNNING, Keep.ASK),
+)  # fmt: skip
 REPLICAS = {"a": Id(b"replica-of-a-one"), "b": Id(b"replica-of-b-one")}
 FIRST = Generation(Id(b"first-generation"))
 VOLUME_ID = Id(b"volume-of-module")
@@ -50,6 +57,9 @@ class LifeSettings:
         relay_share: how often an agent passes on a worker's sign of life, in T.
         think_s: pause of the VM between bursts.
         watch_s: pause between looks at a witness with a memory.
+        keep: of each node.
+        when_full: what is done when the rescue of a split brain, of a resync, cannot be kept.
+        room_bytes: how large the disk is, of which the rescue may take a share.
         old_node: which node has a version before this one; empty: none.
         lane_s: how long calls on a lane take, typically.
     """
@@ -67,6 +77,9 @@ class LifeSettings:
     modules: int
     witness: WitnessKind
     watch_s: float
+    keep: tuple[Keep, Keep]
+    when_full: tuple[WhenFull, WhenFull]
+    room_bytes: int
     preferred: str | None
     give_back: Return
     stop_mode: StopMode
@@ -101,12 +114,22 @@ def settings_of(rng: Rng) -> LifeSettings:
             (WitnessKind.NONE, WitnessKind.NONE, WitnessKind.PING, WitnessKind.ETCD, WitnessKind.ETCD)
         ),
         watch_s=rng.pick((0.7, 1.5, 3.0)) * timeout_s,
+        keep=rng.pick(KEEPS),
+        when_full=(rng.pick((WhenFull.ASK, WhenFull.GIVE_UP)), rng.pick((WhenFull.ASK, WhenFull.GIVE_UP))),
+        room_bytes=rng.pick((ROOM_BYTES, ROOM_BYTES, ROOM_BYTES, ROOM_BYTES, 1 << 20, 3 << 20)),
         preferred=rng.pick((None, "a", "b")),
         give_back=rng.pick((Return.MANUAL, Return.MANUAL, Return.AT_ONCE)),
         stop_mode=rng.pick((StopMode.STOP, StopMode.STOP, StopMode.SAVE)),
         resync_bytes_s=rng.pick((None, None, int(20 * 32768 / timeout_s), int(100 * 32768 / timeout_s))),
         old_node=rng.pick(("", "", "", "a", "b")),
-        lane_s={"log": slow, "flush": slow, "read": slow / 4, "digest": slow / 2, "host": timeout_s * 0.02},
+        lane_s={
+            "log": slow,
+            "flush": slow,
+            "keep": slow,
+            "read": slow / 4,
+            "digest": slow / 2,
+            "host": timeout_s * 0.02,
+        },
     )
 
 
@@ -217,7 +240,7 @@ class World:
                 minimum_bytes=1 << 20,
             )
             made.close()
-        disk.on_fault = node.disk.on_fault
+        disk.on_fault, disk.total_bytes = node.disk.on_fault, node.disk.total_bytes
         return disk
 
     def _equip(self, node: Node, rng: Rng) -> None:
@@ -235,6 +258,9 @@ class World:
                 witness_timeout_s=timeout_s / 2,
                 witness_retry_s=timeout_s / 2,
                 witness_watch_s=life.watch_s,
+                keep=life.keep[node.name == "b"],
+                split_brain_full=life.when_full[0],
+                resync_full=life.when_full[1],
                 give_back=life.give_back,
                 stop_mode=life.stop_mode,
                 stop_timeout_s=timeout_s,
@@ -244,6 +270,7 @@ class World:
             stream = rng.fork(100 + 10 * number + (node.name == "b"))
             node.units[module] = Unit(node, module, number, settings, stream)
         node.disk.on_fault = lambda what: self._disk_fault(node, what)
+        node.disk.total_bytes = life.room_bytes
 
     def _disk_fault(self, node: Node, what: str) -> None:
         self.cover(f"disk: {what}")
@@ -320,6 +347,26 @@ class World:
             return self.person_split or self.etcd.forgot
         disturbed = any(not fault.kind.startswith(HARMLESS) for fault in self.faults)
         return self.separated or self.person_split or (self.half_separated and disturbed)
+
+    @property
+    def heals(self) -> bool:
+        """Whether a split brain heals by itself: the policy names one node on both sides, and the disks have room."""
+        first, second = self.settings.keep
+        return (
+            first is second
+            and (
+                first is Keep.LONGEST_RUNNING
+                or (first is Keep.PREFERRED_NODE and self.settings.preferred is not None)
+            )
+            and not self.rescue_may_fail
+        )
+
+    @property
+    def rescue_may_fail(self) -> bool:
+        """Whether a rescue may be impossible: too little room, or a disk that fails."""
+        return self.settings.room_bytes < ROOM_BYTES or any(
+            fault.kind.startswith("disk") for fault in self.faults
+        )
 
     @property
     def disks_are_slow(self) -> bool:

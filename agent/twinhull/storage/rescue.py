@@ -481,5 +481,8 @@ class Store:
         return dt.datetime.fromtimestamp(self._now()).astimezone().isoformat(timespec="seconds")
 
 
+_FILE_NAMES = tuple(f"{number:02}.rescue" for number in range(MAX_RESCUES + 1))
+
+
 def _file_name(number: int) -> str:
-    return f"{number:02}.rescue"
+    return _FILE_NAMES[number]

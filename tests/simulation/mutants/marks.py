@@ -7,6 +7,7 @@ from typing import Any
 from twinhull.core import (
     activity,
     events,
+    machine,
     mirror_client,
     mirror_copy,
     mirror_flush,
@@ -152,6 +153,6 @@ MUTANTS = (
     Mutant(
         "no flush at the end of a resync",
         "The SECOND becomes uptodate before its disk flushed the copy.",
-        ((resync, "on_copy_done", _final_flush_skipped),),
+        ((machine, "EVENTS", {**machine.EVENTS, events.CopyDone: _final_flush_skipped}),),
     ),
 )

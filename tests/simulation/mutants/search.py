@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..life import Life, live
-from . import data_path, decisions, marks, rescue, shell
+from . import data_path, decisions, marks, rescue, shell, witness
 from .kit import Mutant
 
 ALL: tuple[Mutant, ...] = (
@@ -19,6 +19,7 @@ ALL: tuple[Mutant, ...] = (
     *decisions.MUTANTS,
     *rescue.MUTANTS,
     *shell.MUTANTS,
+    *witness.MUTANTS,
 )
 ROOT = Path(__file__).resolve().parents[3]
 

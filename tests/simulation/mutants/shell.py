@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Any
 
-from twinhull.core import actions, messages, mirror
+from twinhull.core import actions, events, messages, mirror
 from twinhull.core.events import Quiesced
-from twinhull.errors import DiskError, TwinhullError
+from twinhull.errors import DiskError
 from twinhull.storage import metadata, volume
 from twinhull.transport import frames, protocol
 from twinhull.worker import peer, worker
@@ -79,23 +78,23 @@ def _record_not_synced(self: Any, record: Any) -> None:
     self._newest = following
 
 
-def _dropped_but_read(self: Any, connection: Any, reason: str) -> None:
-    """What lies unread in a connection that ends is kept for the next session."""
-    late = self.__dict__.setdefault("_late", [])
-    if connection is self._live and not connection.closed and connection.protocol is not None:
-        with contextlib.suppress(TwinhullError, ValueError):
-            while data := connection.stream.receive():
-                found = connection.protocol.receive_data(bytes(data))
-                late += [event.frame for event in found if isinstance(event, protocol.FrameReceived)]
-    _drop(self, connection, reason)
+def _not_ended(self: Any, connection: Any, reason: str) -> None:
+    """A connection that is given up is read on, and what comes over it counts for whatever session there is."""
+    ended = self.__dict__.setdefault("_ended", set())
+    if connection is not self._live or connection in ended or "reset" in reason or "closed" in reason:
+        _drop(self, connection, reason)
+        return
+    ended.add(connection)
+    self._live = None
+    self._receiver.event(events.StreamDown(connection.number, reason))
 
 
-def _old_ones_too(self: Any, number: int, session: Any, generation: Any) -> Any:
-    late, self._late = self.__dict__.get("_late", []), []
-    return [*_set_session(self, number, session, generation), *late]
+def _taken_late(self: Any, connection: Any, event: Any) -> None:
+    if connection not in self.__dict__.get("_ended", ()) or isinstance(event, protocol.FrameReceived):
+        _take(self, connection, event)
 
 
-_drop, _set_session = peer.PeerStream._drop, peer.PeerStream.set_session
+_drop, _take = peer.PeerStream._drop, peer.PeerStream._take
 
 
 def _quiet_at_once(self: Any) -> None:
@@ -164,8 +163,8 @@ MUTANTS = (
     ),
     Mutant(
         "old session's frame accepted",
-        "What lies unread in a connection when it ends is taken for frames of the next session.",
-        ((peer.PeerStream, "_drop", _dropped_but_read), (peer.PeerStream, "set_session", _old_ones_too)),
+        "What comes over a connection that was given up counts for the session of another one.",
+        ((peer.PeerStream, "_drop", _not_ended), (peer.PeerStream, "_take", _taken_late)),
     ),
     Mutant(
         "two modules' frames confused",
