@@ -138,12 +138,13 @@ class ServiceLife:
             return DONE
         if number not in (Control.STOP, Control.PRESHUTDOWN):
             return NOT_KNOWN
-        self._enter(State.STOP_PENDING)
         with self._lock:
             self._told_to_end = True
             self._host_goes_down |= number == Control.PRESHUTDOWN
-            if self._agent is not None:
-                self._agent.end()
+            agent = self._agent
+        self._enter(State.STOP_PENDING)  # before the agent may have ended
+        if agent is not None:
+            agent.end()
         return DONE
 
     # ---- what the agent's main calls -------------------------------------------------------------
