@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.failover.pair import MODULE, Pair
+from tests.integration.failover.pair import MODULE, TIMEOUT_S, Pair
 from tests.integration.failover.reports import Run, missing, read_fresh
 from tests.integration.failover.reports import first_difference as difference_of
 from tests.integration.witness import in_lab
@@ -23,8 +23,8 @@ from .plan import Witness
 FULL = f"{DATA_DIRECTORY}/full"
 AGENT = "twinhull.cli agent run"
 DISK_MIB = 2048
-PING = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": 1}
-WITNESS_TIMEOUT_S = 1.0
+PING = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": TIMEOUT_S / 2}
+WITNESS_TIMEOUT_S = TIMEOUT_S / 2
 VERSIONS = ("one", "two")
 NEXT_VERSION = "0.1.999"
 SPLIT = ": split brain"

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.integration.failover.configuring import apply, take_everywhere
-from tests.integration.failover.pair import MODULE, pause
+from tests.integration.failover.pair import MODULE, PATIENCE_S, pause
 from tests.lab import LabError
 
 from twinhull.errors import TwinhullError
@@ -16,7 +16,7 @@ from .faults import begin, order
 from .nodes import ChaosPair
 from .plan import Plan
 
-GREEN_TIMEOUT_S = 90.0
+GREEN_TIMEOUT_S = 2 * PATIENCE_S
 LOOK_S = 2.0
 TRIES = 3
 

@@ -12,9 +12,9 @@ from tests.lab import Lab, LabError
 from tests.lab.console import say
 from tests.lab.lab import SUBNETS
 
-from .pair import Pair, log_of
+from .pair import TIMEOUT_S, Pair, log_of
 
-PING = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": 1}
+PING = {"kind": "ping", "addresses": ["10.77.1.254", "10.77.2.254"], "timeout": TIMEOUT_S / 2}
 _numbers = itertools.count(1)
 
 

@@ -10,10 +10,10 @@ from tests.lab import Lab, LabError, Node
 from tests.lab.install import WITNESS_NETWORK
 from tests.lab.waiting import wait_until
 
-from .pair import MODULE, PATIENCE_S, Pair
+from .pair import MODULE, PATIENCE_S, TIMEOUT_S, Pair
 from .watching import Watch
 
-WITNESS_TIMEOUT_S = 1.0
+WITNESS_TIMEOUT_S = TIMEOUT_S / 2
 
 
 class WitnessedPair(Pair):
