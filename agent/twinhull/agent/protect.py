@@ -178,6 +178,11 @@ class Protection:
         resource = self._config.resource
         if isinstance(resource, ScriptsConfig):
             return ""
+        if self._is_moved():
+            return (
+                f"The VM {resource.domain} lies in its folder already: see to the reason, then run `twinhull protect "
+                f"{self._module}` again. Its original disk files are where they were."
+            )
         if isinstance(resource, HyperVConfig):
             quoted = resource.domain.replace("'", "''")
             how = f"Start-VM -Name '{quoted}'"
@@ -187,6 +192,17 @@ class Protection:
             f"The VM {resource.domain} is as it was: `{how}` starts it if it was shut down, "
             "and protect may be repeated."
         )
+
+    def _is_moved(self) -> bool:
+        """Whether the VM is in its folder, as far as can be seen."""
+        agent, config = self._agent, self._config
+        resource = _resource(agent, self._module)
+        moves = build_moves(agent.node, config, resource, 0.0, lambda line: log.info("%s", line))
+        try:
+            return moves is not None and moves.plan().inside
+        except TwinhullError as error:
+            log.warning("%s: where the VM lies cannot be seen: %s", self._module, error)
+            return False
 
     @property
     def _unfinished(self) -> Path:

@@ -60,6 +60,11 @@ class HyperVPlan:
         return sum(layer.file_bytes for layer in self.machine.layers)
 
     @property
+    def inside(self) -> bool:
+        """Whether the VM is in its folder."""
+        return self.done and not self.leaving
+
+    @property
     def done(self) -> bool:
         """Whether everything is in its place already."""
         places = [
@@ -68,6 +73,23 @@ class HyperVPlan:
             *(x.path for x in self.machine.layers),
         ]
         return all(check.is_inside(path, self.target) for path in places)
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPlan:
+    """A VM that an earlier protection has moved: it lies in the volume, and Hyper-V does not know it any more.
+
+    Args:
+        identifier: the VM's.
+        target: the folder that all its files lie below.
+        definition: the VM's description of before.
+    """
+
+    identifier: str
+    target: str
+    definition: str
+    findings: tuple[Finding, ...] = ()
+    inside: bool = True
 
 
 class HyperVMover:
@@ -113,6 +135,28 @@ class HyperVMover:
         self._stamp = stamp
         self._poll_s = poll_s
         self._extra_s = extra_s
+
+    def plan_moved(self, vm: str) -> MovedPlan | None:
+        """What an earlier run has moved before it was cut off or its VM did not start, or None. Raises ResourceError."""
+        journal = self._journal()
+        if journal is None or not journal.get("definition"):
+            return None
+        for one in self._host.machines():
+            own = one.identifier == journal["id"]
+            left = own and one.critical and check.is_inside(one.configuration, journal["target"])
+            if not left and (own or one.name == vm):
+                return None
+        return MovedPlan(journal["id"], journal["target"], journal["definition"])
+
+    def take_up(self, plan: MovedPlan) -> None:
+        """See that a VM that was moved is there; its start registers it. Raises ResourceError."""
+        found = [identifier for _, identifier in self._host.configurations(plan.target)]
+        if found != [plan.identifier]:
+            raise self._error(
+                f"the VM {plan.identifier} is neither known to Hyper-V nor the only one in {plan.target}",
+                f"Import it in Hyper-V's manager, or remove {self._journal_path} to protect another VM.",
+            )
+        self._log(f"The VM was moved to {plan.target} by an earlier run.")
 
     def plan_protect(self, vm: str, folder: str) -> HyperVPlan:
         """Look at the VM; changes nothing. Raises ResourceError."""
@@ -192,11 +236,17 @@ class HyperVMover:
         journal = self._journal()
         if journal is not None and journal["id"] == machine.now.identifier:
             return
+        if journal is not None and (left := self._host.configurations(plan.target)):
+            raise self._error(
+                f"{left[0][0]} is of another VM, which was moved there before",
+                "Move it away once it is not needed, then protect this one.",
+            )
         self._directory.mkdir(parents=True, exist_ok=True)
         journal = {
             "version": JOURNAL_VERSION,
             "id": machine.now.identifier,
             "target": plan.target,
+            "definition": plan.definition,
             "start_action": machine.start_action,
             "stop_action": machine.stop_action,
             "automatic_checkpoints": machine.automatic_checkpoints,

@@ -75,6 +75,11 @@ class MovePlan:
         return sum(move.data_bytes for move in self.moves)
 
     @property
+    def inside(self) -> bool:
+        """Whether all its files are in their place already."""
+        return not self.moves
+
+    @property
     def refused(self) -> bool:
         """Whether it cannot be carried out."""
         return any(finding.fatal for finding in self.findings)

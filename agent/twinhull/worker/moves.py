@@ -19,6 +19,10 @@ class Plan(Protocol):
         """The VM as the other node judges it."""
 
     @property
+    def inside(self) -> bool:
+        """Whether the VM is in its folder already."""
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What speaks against it."""
 

@@ -51,7 +51,7 @@ from twinhull.exports.iscsi import target_name
 from twinhull.powershell import PowerShellHosts
 from twinhull.resources.base import Progress, Resource
 from twinhull.resources.hyperv import HyperVPlaces, HyperVResource
-from twinhull.resources.hyperv_protect import HyperVMover, HyperVPlan
+from twinhull.resources.hyperv_protect import HyperVMover, HyperVPlan, MovedPlan
 from twinhull.resources.libvirt import LibvirtResource
 from twinhull.resources.libvirt_cmd import Virsh
 from twinhull.resources.libvirt_plan import MovePlan
@@ -337,7 +337,7 @@ def _hyperv_mover(
     vm: str,
     log: Callable[[str], None],
     progress: Callable[[Progress], None],
-) -> Mover[HyperVPlan]:
+) -> Mover[HyperVPlan | MovedPlan]:
     places = hyperv_places(node, module)
     mover = HyperVMover(
         module=module.name,
@@ -350,10 +350,17 @@ def _hyperv_mover(
         log=log,
         progress=progress,
     )
+
+    def carry_out(plan: HyperVPlan | MovedPlan) -> None:
+        if isinstance(plan, MovedPlan):
+            mover.take_up(plan)
+        else:
+            mover.carry_out(plan)
+
     return Mover(
-        lambda: mover.plan_protect(vm, places.folder),
+        lambda: mover.plan_moved(vm) or mover.plan_protect(vm, places.folder),
         lambda place: mover.plan_unprotect(vm, places.folder, place),
-        mover.carry_out,
+        carry_out,
     )
 
 

@@ -51,6 +51,9 @@ class EngineWorker(FakeSupervisor):
                 self._moves.release(arguments["release"])
                 self.view = view(state="STOP")
         except TwinhullError as error:
+            self._node.mount_discarding()
+            self.resource.leave()  # type: ignore[attr-defined]
+            self._node.unmount()
             self.view = view(state="STOP", sentence=str(error), move_failure=self._moves.failure)
         return {"ok": True, "sentence": "done"}
 
@@ -154,3 +157,22 @@ def test_a_move_that_fails_says_how_the_vm_is_started_where_it_was(
     assert "was not moved" in job.sentence
     assert "`Start-VM -Name 'web'` starts it" in job.sentence
     assert one.windows.vm("web")["ConfigurationLocation"] == OLD
+
+
+def test_a_vm_that_was_moved_but_does_not_start_is_protected_by_the_next_run(
+    scene: Scene, pair: tuple[HyperVNode, HyperVNode]
+) -> None:
+    one, _ = pair
+    identifier = one.make_vm(place=OLD)
+    one.windows.fault("Start-VM", error={"message": "not enough memory (0x8007000E)"})
+    failed = scene.job("protect", module="web")
+    assert not failed.ok
+    assert "not enough memory" in failed.sentence
+    assert "run `twinhull protect web` again" in failed.sentence
+    assert one.vm_state() == "", "its registration was removed when its folder was given back"
+    one.windows.heal()
+    scene.workers["web"].view = view()
+    again = scene.job("protect", module="web")
+    assert again.ok, again.sentence
+    vm = one.windows.vm("web")
+    assert (vm["Id"], vm["State"], vm["ConfigurationLocation"]) == (identifier, "Running", HOME)
