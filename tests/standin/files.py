@@ -237,3 +237,7 @@ class MemoryFiles:
             else ("dir" if entry.is_directory else entry.checksum())
             for entry in self.entries.values()
         }
+
+    def tree_bytes(self, path: str) -> int:
+        """How much the files below a directory hold; links are not followed."""
+        return sum(entry.size_bytes for entry in self.walk(path))

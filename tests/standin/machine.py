@@ -294,6 +294,16 @@ class ModelMachine:
         }
         return port in {5985, 5986, ports.control, ports.heartbeat} | data
 
+    def workers(self, host: HostState) -> list[int]:
+        """Those of modules that are not stopped: the model's stopped modules need no process."""
+        node = self.cluster.nodes[self.node] if self.cluster else None
+        return [replica.pid for replica in node.replicas.values() if replica.state != "STOP"] if node else []
+
+    def end_workers(self, host: HostState) -> bool:
+        """As a worker that was killed."""
+        cluster, pids = self.cluster, self.workers(host)
+        return cluster is not None and sum(cluster.worker_killed(self.node, pid) for pid in pids) > 0
+
     def in_use(self, host: HostState) -> list[str]:
         """Programs that run: those of services, and of workers by their version."""
         programs = [

@@ -338,6 +338,8 @@ def new_host(
     if host.is_server:
         host.power = Power(standby_ac_min=0, hibernate_ac_min=0, hibernation=False)
     set_hibernation(host, on=not host.is_server)
+    order = ["UsoSvc", "gpsvc", "trustedinstaller"]
+    host.registry_set(r"HKLM:\SYSTEM\CurrentControlSet\Control", "PreshutdownOrder", "multistring", order)
     host.registry_set(
         r"HKLM:\SYSTEM\CurrentControlSet\Control\Session Manager\Power",
         "HiberbootEnabled",

@@ -20,7 +20,7 @@ def defender_exclusions(host: HostState, parameters: Mapping[str, Any], check_mo
     """roles/antivirus: exclusions added and removed, with a record of what is ours."""
     others = [name for name in host.antivirus if "Defender" not in name] if not host.is_server else []
     if not host.defender.enabled:
-        return _told(False, {"defender": False, "others": others, "added": [], "removed": []})
+        return told(False, {"defender": False, "others": others, "added": [], "removed": []})
     lists = {
         "ExclusionPath": host.defender.exclusion_path,
         "ExclusionProcess": host.defender.exclusion_process,
@@ -56,17 +56,18 @@ def defender_exclusions(host: HostState, parameters: Mapping[str, Any], check_mo
     if not check_mode and absent and host.files.remove(record):
         changed = True
     diff = {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
-    return _told(changed, {"defender": True, "others": others, "added": added, "removed": removed}, diff)
+    return told(changed, {"defender": True, "others": others, "added": added, "removed": removed}, diff)
 
 
 def switches(host: HostState, _parameters: Mapping[str, Any], _check_mode: bool) -> Told:
     """roles/hypervisor: names of the virtual switches."""
-    return _told(False, list(host.switches))
+    return told(False, list(host.switches))
 
 
-def _told(changed: bool, result: Any, diff: Any = None) -> Told:
-    told = {"changed": changed, "result": result, "output": [], "error": [], "host_out": "", "host_err": ""}
-    return told if diff is None else {**told, "diff": diff}
+def told(changed: bool, result: Any, diff: Any = None) -> Told:
+    """What win_powershell tells of a script."""
+    made = {"changed": changed, "result": result, "output": [], "error": [], "host_out": "", "host_err": ""}
+    return made if diff is None else {**made, "diff": diff}
 
 
 MODELS: tuple[tuple[tuple[str, ...], ScriptModel], ...] = (

@@ -69,6 +69,12 @@ class Machine(Protocol):
     def in_use(self, host: HostState) -> list[str]:
         """Paths of programs that run, which Windows does not let go."""
 
+    def workers(self, host: HostState) -> list[int]:
+        """Numbers of the workers' processes that run."""
+
+    def end_workers(self, host: HostState) -> bool:
+        """End them at once; whether any ran."""
+
     def port_is_open(self, host: HostState, port: int) -> bool:
         """Whether something listens."""
 

@@ -94,7 +94,7 @@ def _stat(call: Call, entry: Entry) -> Result:
         stat["lnk_target"] = stat["lnk_source"] = entry.target
     if entry.is_directory:
         if call.args["get_size"]:
-            stat["size"] = sum(item.size_bytes for item in call.host.files.walk(entry.path))
+            stat["size"] = call.host.files.tree_bytes(entry.path)
         return stat
     stat["extension"] = ntpath.splitext(entry.path)[1]
     if call.args["get_checksum"]:

@@ -91,7 +91,11 @@ def win_powershell(call: Call) -> Result:
         return {"changed": True, "msg": "skipped, running in check mode"}
     parameters = args["parameters"] or {}
     model = script_models.find(script)
-    if model is not None and not call.machine.prefers_engine:
+    if "twinhull\\.worker\\.main" in script and "$running | Stop-Process" in script:
+        told = script_models.told(call.machine.end_workers(call.host), None)
+    elif "twinhull\\.worker\\.main" in script:
+        told = script_models.told(False, {"workers": call.machine.workers(call.host)})
+    elif model is not None and not call.machine.prefers_engine:
         told = model(call.host, parameters, call.check_mode)
     else:
         told = engine.run_ansible_script(

@@ -197,6 +197,11 @@ class PrefixFiles(MemoryFiles):
             if entry.is_directory and entry.target is None:
                 yield from self.walk(entry.path)
 
+    def tree_bytes(self, path: str) -> int:
+        place = self.place(self._followed(path))
+        found = (Path(directory) / name for directory, _, names in os.walk(place) for name in names)
+        return sum(file.lstat().st_size for file in found if not file.is_symlink())
+
     def tree(self) -> Mapping[str, str]:
         return {
             entry.path: f"-> {entry.target}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ntpath
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,8 +26,11 @@ from .files import PrefixFiles
 COMMAND_TIMEOUT_S = 900.0
 SERVICE_TIMEOUT_S = 300.0
 RUNNING = "4  RUNNING"
-PENDING = "2  START_PENDING"
-POLL_S = 0.5
+START_PENDING = "2  START_PENDING"
+STOP_PENDING = "3  STOP_PENDING"
+POLL_S = 0.2
+END_TIMEOUT_S = 30.0
+CHANGE_SERVICE = Path(__file__).with_name("change_service.py")
 TASKKILL = "taskkill.exe"
 
 
@@ -99,6 +104,27 @@ class WineMachine(ModelMachine):
                     found.append(self._real(program))
         return found
 
+    def workers(self, host: HostState) -> list[int]:
+        """The real ones, by their numbers on this machine."""
+        found = []
+        for pid in self.prefix.session.running():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"python.exe") and b"twinhull.worker.main" in words:
+                    found.append(pid)
+        return found
+
+    def end_workers(self, host: HostState) -> bool:
+        """SIGKILL, as Stop-Process ends a process at once."""
+        ended = self.workers(host)
+        for pid in ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline_s = time.monotonic() + END_TIMEOUT_S
+        while set(ended) & set(self.workers(host)) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+        return bool(ended)
+
     def _real(self, program: str) -> str:
         """A program's own path, whatever junction it was started by."""
         entry = self.state.files.follow(program)
@@ -130,37 +156,52 @@ class WineMachine(ModelMachine):
         name = agent_service.SERVICE
         try:
             if self._registered.get(name) != path:
-                if name in self._registered:
-                    self._sc("delete", name)
-                created = self._sc("create", name, "binPath=", path, "start=", "demand")
-                if created.exit_code:
-                    return f"The service could not be registered: {created.stdout.strip()}"
+                registered = (
+                    self._change(name, path) if name in self._registered else self._create(name, path)
+                )
+                if registered.exit_code:
+                    return f"The service could not be registered: {registered.stdout}{registered.stderr}"
                 self._registered[name] = path
             started = self._wine("net", "start", name)
-            deadline_s = time.monotonic() + SERVICE_TIMEOUT_S
-            while PENDING in self._sc("query", name).stdout and time.monotonic() < deadline_s:
-                time.sleep(POLL_S)
+            self._await_not(name, START_PENDING)
             if self.is_running(name):
                 return ""
         except WineError as error:
             return str(error)
         return f"The service did not respond to the start or control request in a timely fashion. ({started.stdout.strip()})"
 
+    def _create(self, name: str, path: str) -> Ran:
+        return self._wine("sc", "create", name, "binPath=", path, "start=", "demand")
+
+    def _change(self, name: str, path: str) -> Ran:
+        program = path.split('"')[1]
+        return self._wine(program, "-I", "-c", CHANGE_SERVICE.read_text(encoding="utf-8"), name, path)
+
+    def _await_not(self, name: str, state: str) -> None:
+        """Wait until a service is no longer in a state. Raises WineError."""
+        deadline_s = time.monotonic() + SERVICE_TIMEOUT_S
+        while state in self.told_of(name):
+            if time.monotonic() > deadline_s:
+                raise WineError(f"{name} stays in {state}")
+            time.sleep(POLL_S)
+
     def stop_service(self, host: HostState, name: str) -> None:
         """Stop the agent's real service, or a modelled one and what depends on it."""
         if host is self.state and name.casefold() == agent_service.SERVICE:
-            with contextlib.suppress(WineError):
+            if self.is_running(name):
                 self._wine("net", "stop", name)
+                self._await_not(name, STOP_PENDING)
             host.services[name.casefold()] = replace(host.services[name.casefold()], state="stopped")
             return
         super().stop_service(host, name)
 
     def is_running(self, name: str) -> bool:
         """Whether Wine's service manager calls a service running."""
-        return RUNNING in self._sc("query", name).stdout
+        return RUNNING in self.told_of(name)
 
-    def _sc(self, *words: str) -> Ran:
-        return self._wine("sc", *words)
+    def told_of(self, name: str) -> str:
+        """What Wine's service manager tells of a service, in the words of `sc query`."""
+        return self._wine("sc", "query", name).stdout
 
     def _wine(self, *words: str) -> Ran:
         ran = self.prefix.run(*words, timeout_s=SERVICE_TIMEOUT_S)
