@@ -84,7 +84,7 @@ LANES: dict[str, tuple[Step, ...]] = {
         _pytest("failover", "tests/integration/failover"),
         _pytest("chaos", "tests/chaos"),
         _pytest("iscsi", "tests/integration/exports/iscsi", "tests/integration/iscsi_disk"),
-        _pytest("wine", "tests/integration/wine"),
+        _pytest("wine", "tests/integration/wine", "tests/integration/windows_story"),
         _pytest(
             "windows",
             "tests/integration/windows_python",
