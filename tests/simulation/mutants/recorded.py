@@ -4,7 +4,6 @@ from __future__ import annotations
 
 SEEDS: dict[str, int] = {
     "ack before the peer has it": 2,
-    "ack before the own disk has it": 12,
     "ack on receipt": 2,
     "flush not sent": 2,
     "flush confirmed but not made": 2,
@@ -17,8 +16,6 @@ SEEDS: dict[str, int] = {
     "activity log not synced": 6,
     "extent leaves the log without its bits": 23,
     "mark durable after the write went out": 9,
-    "resync overwrites a newer write": 8,
-    "no flush at the end of a resync": 212,
     "split brain healed by itself": 1,
     "nothing to copy": 1,
     "outdated not recorded": 2,
@@ -28,7 +25,6 @@ SEEDS: dict[str, int] = {
     "served before the SECOND is ready": 5,
     "handed over before it is recorded": 24,
     "taken without an echo": 19,
-    "taken back without a refusal": 2,
     "the only whole replica is given up": 205,
     "given up, but not off": 19,
     "rescue block written after the overwrite": 1,
@@ -42,7 +38,6 @@ SEEDS: dict[str, int] = {
     'ack before "alone" is durable': 3,
     "told before it is durable": 2,
     "a leave believed though its record failed": 3,
-    "metadata slots written in place": 36,
     "a record that failed counts all the same": 2188,
     "record not synced": 1,
     "two modules' frames confused": 7,
@@ -52,7 +47,6 @@ SEEDS: dict[str, int] = {
     "a restored witness is believed": 937,
     "an unknown outcome counts as done": 182,
     "granted by reading alone": 50,
-    "the witness is asked too early": 58,
     "green before the witness lists both": 0,
     "uptodate before the witness lists both": 0,
 }
