@@ -59,8 +59,14 @@ def search(names: Sequence[str] | None, limit: int, first: int) -> int:
         took_s = time.monotonic() - began_s
         what = life.violation.splitlines()[0] if life is not None else "NOT FOUND"
         missed += life is None
-        _say(f"{mutant.name}: {seeds} seeds, {took_s:.0f} s: {what}")
-        found[mutant.name] = {"seeds": seeds, "found": life is not None, "what": what}
+        by = f"seed {life.seed} finds it" if life is not None else "no seed finds it"
+        _say(f"{mutant.name}: {seeds} seeds, {took_s:.0f} s, {by}: {what}")
+        found[mutant.name] = {
+            "seeds": seeds,
+            "found": life is not None,
+            "seed": life.seed if life is not None else None,
+            "what": what,
+        }
     file = ROOT / "build" / "mutants.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
