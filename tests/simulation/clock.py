@@ -202,11 +202,12 @@ class SimLane:
         def finish() -> None:
             if self._uses_disk and process.node.wait_for_disk(finish, process):
                 return
-            process.node.disk.sync_limit = limit
+            disk = process.node.disk
+            disk.sync_limit, disk.early_s = limit, delay_s if limit is not None else 0.0
             try:
                 outcome = early[0] if early else outcome_of(call)
             finally:
-                process.node.disk.sync_limit = None
+                disk.sync_limit, disk.early_s = None, 0.0
             process.hook("lane")
             self._free += 1
             if self._queue:

@@ -164,6 +164,7 @@ class SimDisk:
         self.locks: dict[str, SimDirectory] = {}
         self.order = 0
         self.sync_limit: int | None = None
+        self.early_s = 0.0  # a call on a lane began so much earlier, as its process sees it
         self.full = False
         self.total_bytes = 1 << 41
         self.failing: list[tuple[str, str]] = []  # (operation, file) that fail once, in any order
@@ -303,6 +304,7 @@ class SimFile:
     def sync(self) -> None:
         """See `storage.base.File`. Covers what was written before the sync began, no more."""
         inode, disk = self._inode, self._disk
+        disk.early_s = 0.0  # what the lane waited for is over with it
         try:
             self._enter("sync")
         except DiskError:

@@ -289,7 +289,7 @@ class Node:
 
     def clock(self) -> float:
         """Seconds of this node's own clock."""
-        return self.world.schedule.now_s * self.rate + self.offset_s
+        return self.world.schedule.now_s * self.rate + self.offset_s - self.disk.early_s
 
     def true_time(self, own_s: float) -> float:
         """The world's time for a time of this clock."""
