@@ -79,12 +79,12 @@ LANES: dict[str, tuple[Step, ...]] = {
         _command("collection", ".ci/collection"),
         _pytest("system", "tests/system", "--ignore=tests/system/fleet"),
         _pytest("preflight", "tests/integration/preflight"),
+        _pytest("wine", "tests/integration/wine", "tests/integration/windows_story"),
     ),
     "pairs": (
         _pytest("failover", "tests/integration/failover"),
         _pytest("chaos", "tests/chaos"),
         _pytest("iscsi", "tests/integration/exports/iscsi", "tests/integration/iscsi_disk"),
-        _pytest("wine", "tests/integration/wine", "tests/integration/windows_story"),
         _pytest(
             "windows",
             "tests/integration/windows_python",
