@@ -13,6 +13,8 @@ from .. import paths
 from ..files import Entry, FileSystemError, MemoryFiles, Volume
 
 Marks = dict[str, Entry]
+LARGEST_READ_BYTES = 256 << 20
+"""A volume's data is larger; no play asks for what is in it."""
 
 
 class PrefixFiles(MemoryFiles):
@@ -101,7 +103,8 @@ class PrefixFiles(MemoryFiles):
             return replace(base, target=self._target(place), link="JunctionPoint")
         if place.is_dir():
             return base
-        return replace(base, content=place.read_bytes() if content else b"")
+        readable = content and status.st_size <= LARGEST_READ_BYTES
+        return replace(base, content=place.read_bytes() if readable else b"")
 
     # ---- the model's questions -------------------------------------------------------------------
 
