@@ -53,4 +53,13 @@ SEEDS: dict[str, int] = {
     "the witness is asked too early": 58,
     "green before the witness lists both": 0,
     "uptodate before the witness lists both": 0,
+    "no flush at the end of a resync": 768,
+    "a rescue complete before it is": 141,
+    "not sent again": 40,
+    "marks cleared early": 58,
+    "fsync error swallowed": 281,
+    "saved state resumed twice": 471,
+    "swap acknowledged before the flush": 112,
+    "fsync error retried": 342,
+    "only one side's bitmap copied": 78,
 }
