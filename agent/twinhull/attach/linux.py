@@ -18,6 +18,8 @@ MAKE_TIMEOUT_S = 900.0
 REPAIR_TIMEOUT_S = 3600.0
 FREE_TIMEOUT_S = 15.0
 _POLL_S = 0.02
+PASSING_S, PASSING_POLL_S = 2.0, 0.1
+"""How long somebody may hold the folder who only passes by: a `df`, or a command in a mount namespace of its own."""
 
 
 class LinuxAttacher:
@@ -227,14 +229,26 @@ class LinuxAttacher:
 
     def _unmount(self, mount: Mount) -> None:
         self.flush()
+        held = self._unmounted_unless_held(mount)
+        give_up_s = time.monotonic() + PASSING_S
+        while held is not None and time.monotonic() < give_up_s:
+            time.sleep(PASSING_POLL_S)
+            now = self._unmounted_unless_held(mount)
+            stayed = [holder for holder in now or () if holder in held]
+            held = None if now is None else stayed or now
+        if held is not None:
+            raise self._busy(held)
+
+    def _unmounted_unless_held(self, mount: Mount) -> list[holders.Holder] | None:
+        """Who holds the folder, as far as can be seen; None: it is unmounted. Raises AttachError."""
         copies = holders.find_copies(mount.device, holders.own_mounts())
         if copies:
-            raise self._busy(copies)
+            return copies
         outcome = run(linux_cmd.unmount(self._folder, lazy=False), MOUNT_TIMEOUT_S)
         if outcome.exit_code == 0 or self._our_mount() is None:
-            return
+            return None
         if linux_cmd.is_busy(outcome.exit_code, outcome.errors):
-            raise self._busy(holders.find_holders(mount.device, self._folder, mount.source))
+            return holders.find_holders(mount.device, self._folder, mount.source)
         words = " ".join(outcome.errors.split())
         raise AttachError(
             f"The folder {self._folder} of module {self._module} cannot be unmounted: {words}",

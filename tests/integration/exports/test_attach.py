@@ -137,6 +137,17 @@ def test_a_volume_of_ten_tebibytes_is_made_quickly_and_stays_thin(place: Place) 
     assert place.backing.stat().st_blocks * 512 < 256 * MIB
 
 
+def test_who_only_passes_by_holds_up_no_detach(place: Place) -> None:
+    place.make_backing()
+    with Serving(place.backing, place.mount_dir, place.name):
+        attacher = place.attacher()
+        attacher.attach(make=True)
+        in_folder = ["sh", "-c", 'cd "$1" && echo ready && exec sleep 0.3', "sh", str(place.folder)]
+        with process(in_folder):
+            attacher.detach(forced=False)
+        assert not attacher.attached()
+
+
 def test_a_busy_folder_is_kept_and_its_holders_are_named(place: Place) -> None:
     place.make_backing()
     with Serving(place.backing, place.mount_dir, place.name):
