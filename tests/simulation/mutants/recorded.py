@@ -62,4 +62,9 @@ SEEDS: dict[str, int] = {
     "swap acknowledged before the flush": 112,
     "fsync error retried": 342,
     "only one side's bitmap copied": 78,
+    "bitmap not synced": 116,
+    "bit cleared before the copy's ack": 403,
+    "no re-asking after a pause": 65,
+    "promoted while resyncing": 242,
+    "started alone in doubt": 28,
 }
