@@ -67,4 +67,8 @@ SEEDS: dict[str, int] = {
     "no re-asking after a pause": 65,
     "promoted while resyncing": 242,
     "started alone in doubt": 28,
+    "promoted though outdated": 25,
+    "timer fires before what arrived is read": 65,
+    "old generation accepted": 25,
+    "an abandoned question's grant used": 1541,
 }
