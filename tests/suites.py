@@ -58,6 +58,11 @@ def _pytest(name: str, *paths: str, coverage: bool = False) -> Step:
     return Step(name, (*argv, "--cov", "--cov-report=") if coverage else argv)
 
 
+def _apart(step: Step) -> Step:
+    """With a mount namespace of its own: what it mounts is not copied by the labs of another lane, which would hold it."""
+    return step._replace(argv=("unshare", "--mount", "--propagation", "private", *step.argv))
+
+
 def _command(name: str, *argv: str) -> Step:
     return Step(name, argv, tests=False)
 
@@ -67,13 +72,15 @@ LANES: dict[str, tuple[Step, ...]] = {
         _command("lint", "make", "--no-print-directory", "lint"),
         _pytest("core", "tests/unit/core", "tests/unit/storage", "tests/scenarios", coverage=True),
         _pytest("unit", "tests/unit", "--ignore=tests/unit/core", "--ignore=tests/unit/storage"),
-        _pytest(
-            "integration",
-            "tests/integration/transport",
-            "tests/integration/exports",
-            "tests/integration/resources",
-            "tests/integration/witness",
-            "--ignore=tests/integration/exports/iscsi",
+        _apart(
+            _pytest(
+                "integration",
+                "tests/integration/transport",
+                "tests/integration/exports",
+                "tests/integration/resources",
+                "tests/integration/witness",
+                "--ignore=tests/integration/exports/iscsi",
+            )
         ),
         _pytest("simulation", "tests/simulation"),
         _command("collection", ".ci/collection"),
