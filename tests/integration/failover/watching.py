@@ -83,12 +83,18 @@ class Look:
     """What a node's agent said last.
 
     Args:
-        at_s: when, monotonic seconds.
+        asked_s, at_s: when it was asked and when it answered, monotonic seconds.
         words: the module's status; None while no agent answers.
     """
 
+    asked_s: float
     at_s: float
     words: Words | None
+
+    @property
+    def serves(self) -> bool:
+        """Whether the node says that it runs the module and holds nothing."""
+        return self.words is not None and self.state in RUNNING_STATES and not self.words["holding"]
 
     @property
     def state(self) -> str:
@@ -104,6 +110,42 @@ class Look:
     def label(self) -> str:
         """State and colour in two words, for messages."""
         return f"{self.state} {self.colour}" if self.words else "silent"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Answers of one node, in a row, that it serves the module.
+
+    Args:
+        since_s: when the first of them came.
+        asked_s: when the last but one was asked for; None while there is one only.
+        last_s: when the last was asked for.
+    """
+
+    since_s: float
+    asked_s: float | None
+    last_s: float
+
+
+def longer(row: Row | None, look: Look) -> Row | None:
+    """The row with one more answer; None when the answer ends it."""
+    if not look.serves:
+        return None
+    if row is None:
+        return Row(look.at_s, None, look.asked_s)
+    return Row(row.since_s, row.last_s, look.asked_s)
+
+
+def both_serve(one: Row | None, other: Row | None) -> bool:
+    """Whether two nodes were found serving at the same time.
+
+    Answers take a while on a loaded machine, and two that overlap prove nothing: the one may tell of a time before the
+    hand-over, the other of a time after it. So each node must have been asked, twice over, after the other had answered
+    that it serves: the first answer may still be what the agent knew before it read what its worker had told it.
+    """
+    if one is None or other is None or one.asked_s is None or other.asked_s is None:
+        return False
+    return one.asked_s > other.since_s and other.asked_s > one.since_s
 
 
 class NodeWatch(threading.Thread):
@@ -126,7 +168,8 @@ class NodeWatch(threading.Thread):
             life = threading.Thread(target=self._live, daemon=True)
             life.start()
             life.join()
-            self._told(self._node.name, Look(time.monotonic(), None))
+            now_s = time.monotonic()
+            self._told(self._node.name, Look(now_s, now_s, None))
             self._over.wait(LOOK_S)
 
     def end(self) -> None:
@@ -142,7 +185,9 @@ class NodeWatch(threading.Thread):
             enter_network_of(self._node)
             with client_of(self._node) as client:
                 while not self._over.is_set() and self._node.state.init_pid == born:
-                    self._told(self._node.name, Look(time.monotonic(), self._ask(client)))
+                    asked_s = time.monotonic()
+                    words = self._ask(client)
+                    self._told(self._node.name, Look(asked_s, time.monotonic(), words))
                     self._over.wait(LOOK_S)
 
     def _ask(self, client: ControlClient) -> Words | None:
@@ -166,7 +211,8 @@ class Watch:
         self._folder = folder
         self._begun_s = time.monotonic()
         self._changed = threading.Condition()
-        self._looks = {name: Look(0.0, None) for name in lab.nodes}
+        self._looks = {name: Look(0.0, 0.0, None) for name in lab.nodes}
+        self._rows: dict[str, Row | None] = dict.fromkeys(lab.nodes)
         self._story: list[str] = []
         self._doubles: list[str] = []
         self._over = threading.Event()
@@ -230,6 +276,7 @@ class Watch:
         with self._changed:
             old = self._looks[node]
             self._looks[node] = look
+            self._rows[node] = longer(self._rows[node], look)
             if _seen(old) != _seen(look):
                 self.note(f"{node}: {_seen(look)}")
             self._changed.notify_all()
@@ -237,7 +284,11 @@ class Watch:
     def _look_at_mounts(self) -> None:
         while not self._over.wait(MOUNT_LOOK_S):
             writable = [name for name in self._lab.nodes if self._may_write(name)]
-            if len(writable) > 1 and all(self._is_served(name) for name in writable):
+            if (
+                len(writable) > 1
+                and both_serve(*(self._rows[name] for name in writable))
+                and all(self._is_served(name) for name in writable)
+            ):
                 self._doubles.append(
                     f"{time.monotonic() - self._begun_s:.2f}: mounted for writing and served on "
                     + " and ".join(f"{name} ({self._looks[name].label})" for name in writable)
@@ -248,9 +299,7 @@ class Watch:
         look = self._looks[node]
         if time.monotonic() < self._woke_s.get(node, 0.0):
             return False
-        if look.words is None or time.monotonic() - look.at_s > FRESH_S or not self.mounted(node):
-            return False
-        return look.state in RUNNING_STATES and not look.words["holding"]
+        return look.serves and time.monotonic() - look.at_s <= FRESH_S and self.mounted(node)
 
     def _is_served(self, node: str) -> bool:
         """Whether the worker that serves the mount runs: what a frozen one has said is no longer true."""
