@@ -251,6 +251,8 @@ def _disk(run: Run, name: str, what: str) -> None:
         disk.full = True
     elif what == "hangs":
         disk.hung = True
+    elif what == "answers no record":
+        disk.record_hangs = True
     elif what == "takes no record":
         disk.record_fails = True
     elif what == "loses its next record":
@@ -464,7 +466,8 @@ COMMANDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"heal", _heal),
         (r"agent of NODE is (up|down)", _agent),
         (
-            r"disk of NODE (is well|fails|is full|hangs|takes no record|loses its next record|is replaced)",
+            r"disk of NODE (is well|fails|is full|hangs|answers no record|takes no record|loses its next record|"
+            r"is replaced)",
             _disk,
         ),
         (r"(?:guest|folder|resource) (?:of|on) NODE (.*)", _host),

@@ -290,14 +290,21 @@ def _restart(m: Module) -> None:
 
 
 def _evacuate(m: Module, op: Operation) -> None:
-    """The disk failed under a PRIM: resource off, then say so, so that the SECOND need not wait."""
+    """The disk failed under a PRIM: resource off, then say so, so that the SECOND need not wait.
+
+    This replica is given up only for a SECOND that is whole. One that was told at the end of a copy that it is says so
+    in a moment; or it never was told, because the record that goes before could not be made durable.
+    """
     if m.host.state not in (HostState.ATTACHED, HostState.DETACHING, HostState.OFF):
         return
     current = m.session
+    if current is not None and current.phase is Phase.CONFIRMING:
+        return
     if current is not None:
         m.emit(send=((current.connection, messages.Gone(current.id, op.reason)),))
         session.lose_session(m, f"{m.me} gave the module up ({op.reason})")
-        m.emit(persist=m.changed(uptodate=False, outdated_reason=op.reason))
+        if current.in_step or current.phase is Phase.TAKEN:
+            m.emit(persist=m.changed(uptodate=False, outdated_reason=op.reason))
     m.mode, m.lost = Mode.WAIT, None
     if host.is_off(m):
         work.stopped(m)

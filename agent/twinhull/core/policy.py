@@ -7,7 +7,7 @@ from .actions import Level
 from .alone import go_alone
 from .record import Record
 from .rescue import RescueKind, WhenFull
-from .state import HostState, Mode, Module, Operation, Phase, Session, Work
+from .state import HostState, Mode, Module, Operation, Session, Work
 
 # ---- the resource and its checkers -----------------------------------------------------------------
 
@@ -103,7 +103,7 @@ def on_disk_failed(m: Module, event: events.DiskFailed) -> None:
         _record_lost(m, reason, event.durable)
     elif again:
         return
-    elif m.mode in (Mode.PRIM, Mode.HOLD) and m.record.peer_may_be_uptodate:
+    elif m.mode in (Mode.PRIM, Mode.HOLD) and m.record.peer_may_be_uptodate and not _second_lacks(m):
         _evacuate(m, reason)
     elif m.mode in (Mode.PRIM, Mode.HOLD, Mode.ALONE):
         _fail_up(m, reason)
@@ -209,6 +209,9 @@ def _record_lost(m: Module, reason: str, durable: Record | None) -> None:
         m.say(f"{m.name} is out of order on {m.me}: {reason}.", Level.ERROR)
         return
     if m.work is not None and m.work.work is Work.EVACUATE:
+        if only_whole and durable is not None:
+            m.record = durable
+            session.lose_session(m, f"{m.me} leaves ({reason})")
         return
     if m.mode is Mode.PRIM and m.session is not None and not only_whole:
         _evacuate(m, reason)
@@ -217,12 +220,16 @@ def _record_lost(m: Module, reason: str, durable: Record | None) -> None:
     _stop_now(m, reason)
 
 
+def _second_lacks(m: Module) -> bool:
+    return m.session is not None and m.session.second_lacks
+
+
 def _is_only_whole(session: Session, durable: Record | None) -> bool:
     """Whether the SECOND is known not to be uptodate: by its own word, or by the record that is durable here.
 
     A SECOND that copies is told that it is uptodate only after this node's record says that it may be.
     """
-    if session.phase in (Phase.COPYING, Phase.FLUSHING):
+    if session.second_lacks:
         return True
     return durable is not None and not durable.peer_may_be_uptodate
 

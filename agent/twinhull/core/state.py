@@ -88,6 +88,11 @@ class Session:
     witness: WitnessKind | None = None
 
     @property
+    def second_lacks(self) -> bool:
+        """PRIM: the SECOND is recorded not uptodate, and was not told otherwise."""
+        return self.phase in (Phase.COPYING, Phase.REVISION, Phase.FLUSHING, Phase.RECORDING)
+
+    @property
     def in_step(self) -> bool:
         """Both hold the same and are recorded so, whether or not the witness knows it in this session."""
         return self.phase in (Phase.GREEN, Phase.LISTING)
