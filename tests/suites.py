@@ -6,7 +6,7 @@
 
 Most tests wait for time-outs of the thing they test, so three lanes on two cores take half the time of one. A step's output
 is kept in build/test/STEP.log and printed whole when it fails; of a green step the closing lines are printed, and every
-test that was not run, by name and with its reason.
+test that was not run, by name and with its reason. The last lines name each test that failed, and why.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ COVERED = "*/twinhull/core/*,*/twinhull/storage/*"
 COVERED_AT_LEAST_PERCENT = 95
 COUNTED = re.compile(r"(\d+) (passed|failed|error|errors|skipped|xfailed|xpassed)\b")
 HEARTBEAT_S = 60.0
+TEST_HEADING = re.compile(r"_{2,} (ERROR at |ERROR collecting )?\S.* _{2,}$")
+DIGEST_LINES = 12
+"""So much of a failure is told once more in the end."""
 NOTHING_RAN = 5
 """The exit status of a step of tests that ran none: pytest's own for that."""
 
@@ -43,13 +46,14 @@ class Step(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a step ended."""
+    """How a step ended. `digest`: the lines of its output that say what failed."""
 
     step: Step
     status: int
     took_s: float
     processor_s: float
     counts: dict[str, int]
+    digest: Sequence[str] = ()
 
 
 def _pytest(name: str, *paths: str, coverage: bool = False) -> Step:
@@ -201,7 +205,8 @@ class Run:
         if step.tests and status == 0 and not counts["passed"]:
             status = NOTHING_RAN
         processor_s = usage.ru_utime + usage.ru_stime
-        outcome = Outcome(step, status, time.monotonic() - began, processor_s, counts)
+        digest = _digest(text) if status != 0 else ()
+        outcome = Outcome(step, status, time.monotonic() - began, processor_s, counts, digest)
         self._say("\n".join(_told(outcome, text, log)))
         return outcome
 
@@ -220,6 +225,8 @@ class Run:
             )
         for line in _not_run():
             self._say(line)
+        for outcome in bad:
+            self._say("\n".join((f"FAILED: {outcome.step.name}", *outcome.digest)))
         failed_commands = sum(not outcome.step.tests for outcome in bad)
         failed = total["failed"] + total["errors"] + failed_commands
         if bad and not failed:
@@ -235,6 +242,21 @@ class Run:
 
 def _not_run() -> Iterator[str]:
     yield from (f"NOT RUN: {what}: {why}" for what, why in NOT_RUN.items())
+
+
+def _digest(text: str) -> list[str]:
+    """Of each test that failed its name and the first lines that say why; of another command the last lines."""
+    lines = text.rstrip().splitlines()
+    found: list[str] = []
+    reasons = 0
+    for line in lines:
+        if TEST_HEADING.match(line):
+            found.append(f"   {line.strip('_ ')}")
+            reasons = 0
+        elif line.startswith("E ") and found and reasons < DIGEST_LINES:
+            found.append(f"      {line[1:].strip()}")
+            reasons += 1
+    return found or [f"   {line}" for line in lines[-DIGEST_LINES:]]
 
 
 _WORDS = ("passed", "failed", "errors", "skipped")

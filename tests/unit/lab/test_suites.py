@@ -53,3 +53,18 @@ def test_what_was_not_run_is_told_by_name(capfd: pytest.CaptureFixture[str]) -> 
     program = f"print('SKIPPED tests/x.py::test_y - needs a kernel module'); {GREEN}"
     assert suites.Run(whole=False).all([[step("one", program)]]) == 0
     assert "SKIPPED tests/x.py::test_y - needs a kernel module" in capfd.readouterr().out
+
+
+def test_the_last_lines_name_the_tests_that_failed_and_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    test = tmp_path / "test_doors.py"
+    test.write_text("def test_doors_stay_shut():\n    assert 'open' == 'shut'\n")
+    red = Step("doors", (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test)))
+    assert suites.Run(whole=False).all([[red]]) == 1
+    told = capfd.readouterr().out.splitlines()
+    assert told.index("FAILED: doors") > told.index("== doors: pytest -p no:cacheprovider " + str(test))
+    after = told[told.index("FAILED: doors") :]
+    assert after[1] == "   test_doors_stay_shut"
+    assert "assert 'open' == 'shut'" in after[2]
+    assert after[-1] == "0 passed, 1 failed, 0 skipped"
