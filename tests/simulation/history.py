@@ -19,7 +19,7 @@ class ClientWrite:
         value: what it writes; 0 is a discard.
         asked: when; `done`: when it was answered; `over`: when it was clear that no answer comes any more.
         flushed: a flush that was asked for after `done` was answered.
-        weak: power was lost somewhere before it was flushed: it may be gone.
+        weak: power was lost somewhere, or a sync failed, before it was flushed: it may be gone.
     """
 
     __slots__ = ("asked", "asked_s", "done", "first", "flushed", "over", "sectors", "value", "weak")
@@ -82,6 +82,12 @@ class History:
     def power_lost(self) -> None:
         """Somewhere what was not flushed may be gone."""
         for write in self.unflushed:
+            write.weak = True
+
+    def sync_failed(self) -> None:
+        """The only disk that counts dropped what it should have written: also what is written there and answered later."""
+        self.power_lost()
+        for write in self.open:
             write.weak = True
 
     def allowed(self, sector: int, *, durable_only: bool = False) -> set[int]:

@@ -158,7 +158,7 @@ class Judge:
             )
         if case.owner is not unit:
             self._split(case)
-        record = self._record(unit)
+        record = self.durable_record(unit)
         if record is None or not record.uptodate:
             self.broken(
                 f"{unit.node.name} answered a {what}, and its durable record says that it is not uptodate"
@@ -191,7 +191,7 @@ class Judge:
 
     def _held(self, unit: Unit, case: Case, write: ClientWrite) -> None:
         """Promise 1: both nodes hold it, or this one is durably alone."""
-        record = self._record(unit)
+        record = self.durable_record(unit)
         holders = [unit]
         if record is not None and record.peer_may_be_uptodate:
             holders.append(unit.peer)
@@ -209,7 +209,7 @@ class Judge:
 
     def _durable(self, unit: Unit, case: Case, writes: list[ClientWrite], what: str) -> None:
         """Promise 2: a flush is complete only when both disks (alone: this one) have it."""
-        record = self._record(unit)
+        record = self.durable_record(unit)
         holders = [unit]
         if record is not None and record.peer_may_be_uptodate:
             holders.append(unit.peer)
@@ -253,7 +253,7 @@ class Judge:
     def started(self, unit: Unit, *, resume: bool, fresh: bool) -> None:
         """Promise 5: the VM starts on a replica that holds everything."""
         case = self.case(unit)
-        record = self._record(unit)
+        record = self.durable_record(unit)
         world = self._world
         world.cover("vm-started")
         if record is None or not record.uptodate:
@@ -302,10 +302,13 @@ class Judge:
                     f"{sorted(allowed)}"
                 )
 
-    def overridden(self, unit: Unit) -> None:
-        """A person started it by name; the loss is his, unless the replica was known to be the only whole one."""
+    def overridden(self, unit: Unit, record: Record | None) -> None:
+        """A person started it by name; the loss is his, unless the replica was known to be the only whole one.
+
+        Args:
+            record: what was durable when he gave the order.
+        """
         case = self.case(unit)
-        record = self._record(unit)
         strict = record is not None and record.uptodate and not record.peer_may_be_uptodate
         if case.split or not strict:
             case.override = unit
@@ -342,10 +345,12 @@ class Judge:
     def disk_failed(self, node: Node) -> None:
         """A sync of data failed. Only where no other replica is whole may what it should have written be gone."""
         for unit in node.units.values():
-            record = self._record(unit)
-            if record is not None and record.uptodate and not record.peer_may_be_uptodate:
+            record, theirs = self.durable_record(unit), self.durable_record(unit.peer) or unit.peer.record
+            if record is None or not record.uptodate:
+                continue
+            if not record.peer_may_be_uptodate or (theirs is not None and not theirs.uptodate):
                 unit.touched_s = self._world.schedule.now_s
-                self.case(unit).history.power_lost()
+                self.case(unit).history.sync_failed()
 
     def disk_replaced(self, unit: Unit) -> None:
         """What only this disk held is gone, and nobody is to blame."""
@@ -505,7 +510,7 @@ class Judge:
     def compare(self, unit: Unit) -> None:
         """Two uptodate replicas of one generation differ only where that is durably marked."""
         peer, case = unit.peer, self.case(unit)
-        first, second = self._record(unit), self._record(peer)
+        first, second = self.durable_record(unit), self.durable_record(peer)
         if first is None or second is None or case.split:
             return
         if not (first.uptodate and second.uptodate) or first.generation != second.generation:
@@ -573,7 +578,8 @@ class Judge:
                 "JUDGE", "two nodes serve at once, as a cut network without a memory allows"
             )
 
-    def _record(self, unit: Unit) -> Record | None:
+    def durable_record(self, unit: Unit) -> Record | None:
+        """The record that a reader would find now; None while no process of the unit lives."""
         if unit.process is None:
             return None
         if unit.disk.files[unit.module, METADATA_FILE].version != unit.record_version:

@@ -70,7 +70,7 @@ class Unit:
         self.last_beat: Mapping[str, Any] | None = None
         self.heard_s = self.relayed_s = 0.0
         self.relay_s = settings.timeout_s * self.world.settings.relay_share
-        self.overrides: set[int] = set()
+        self.overrides: dict[int, Record | None] = {}  # the record at each order to start by name
         self.without_witness = False  # a person said that it may go on without the witness
         self.ordered_s = -1.0  # when a person last took or reset the witness's record here
         self.touched_s = -1.0
@@ -206,7 +206,7 @@ class Unit:
             self.node.tell_peer(self, [{"op": "told", "message": message["message"]}], reliable=True)
         elif op == "answer":
             if message["id"] in self.overrides and message["ok"]:
-                self.world.judge.overridden(self)
+                self.world.judge.overridden(self, self.overrides[message["id"]])
             self.world.story.add(self.node.name, f"answers: {message['sentence']}")
 
     def agent_looks(self) -> None:
@@ -248,7 +248,7 @@ class Unit:
             return
         number = self.world.next_number()
         if arguments.get("as_primary"):
-            self.overrides.add(number)
+            self.overrides[number] = self.world.judge.durable_record(self)
             self.without_witness = self.without_witness or bool(arguments.get("without_witness"))
         if arguments.get("as_primary") or command == "witness-reset":
             self.ordered_s = self.world.schedule.now_s

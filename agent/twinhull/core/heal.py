@@ -2,8 +2,8 @@
 
 Both nodes compute the same from the same two hellos. The one that goes on proposes it, the other computes it anew on its
 newest facts, confirms, and only then stops its resource, records itself not uptodate, and says hello as a node that is to
-be copied to; what only it wrote goes to the rescue first. Running time counts while this node runs the resource alone; it
-is durable, so that it survives a crash, and stands still while the two are connected, so that both compare the same.
+be copied to; what only it wrote goes to the rescue first. Running time counts while this node runs the resource alone, also
+while the other one, stopped by a person maybe, is connected; it is durable, so that it survives a crash.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .messages import Heal, HealAnswer, Hello
 from .settings import Keep
 from .state import HostState, Mode, Module, Operation, Stage, Work
 
-RECORD_RUNNING_S = 60.0
+RECORD_RUNNING_MS = 60_000
 TIE_MS = 1000
 """Less of a difference says nothing: the later one merely noticed the cut later."""
 HEALED = (Keep.LONGEST_RUNNING.value, Keep.PREFERRED_NODE.value)
@@ -87,27 +87,27 @@ def _by_running(mine: Hello, theirs: Hello, me: str, peer: str) -> Choice:
 
 
 def account(m: Module) -> None:
-    """Count the time that the resource runs on this node alone; record it now and then, never while connected."""
+    """Count the time that the resource runs on this node alone, durably every minute.
+
+    What the hellos tell of it stands still while the two are connected, until the peer says something new.
+    """
     runs = m.mode is Mode.ALONE and m.host.state is HostState.RUNNING and not m.host.suspended
-    if m.ran_since_s is None:
-        if runs:
-            m.ran_since_s = m.now_s
-        return
-    if m.link is not None and m.link.sent is not None:
-        if not runs:
-            m.ran_ms += _ran_ms(m)
-            m.ran_since_s = None
-        return
-    if runs and m.link is None and m.now_s - m.ran_since_s < RECORD_RUNNING_S:
-        return
-    ran_ms = m.ran_ms + _ran_ms(m)
-    m.ran_ms, m.ran_since_s = 0, m.now_s if runs else None
-    if ran_ms:
+    if m.ran_since_s is None and runs:
+        m.ran_since_s = m.now_s
+    link = m.link
+    ran_ms = 0 if m.ran_since_s is None else int((m.now_s - m.ran_since_s) * 1000)
+    tell = False
+    if link is not None:
+        untold_ms = m.record.running_ms + ran_ms - link.running_ms
+        tell = link.sent is None or (link.news and untold_ms >= TIE_MS) or not runs
+        link.news = False
+    if ran_ms and (tell or not runs or ran_ms >= RECORD_RUNNING_MS):
         m.emit(persist=m.changed(running_ms=m.record.running_ms + ran_ms))
-
-
-def _ran_ms(m: Module) -> int:
-    return 0 if m.ran_since_s is None else int((m.now_s - m.ran_since_s) * 1000)
+        m.ran_since_s = m.now_s
+    if not runs:
+        m.ran_since_s = None
+    if link is not None and tell:
+        link.running_ms = m.record.running_ms
 
 
 # ---- giving way --------------------------------------------------------------------------------------

@@ -111,6 +111,9 @@ def on_disk_failed(m: Module, event: events.DiskFailed) -> None:
         _leave(m, reason)
     else:
         m.say(f"{m.name} is out of order on {m.me}: {reason}.", Level.ERROR)
+        if m.record.uptodate and m.record.peer_may_be_uptodate:
+            # What was acknowledged may not have reached this disk: the other replica must lead.
+            m.emit(persist=m.changed(uptodate=False, outdated_reason=reason))
         _stop_now(m, reason)
 
 
@@ -209,8 +212,8 @@ def _record_lost(m: Module, reason: str, durable: Record | None) -> None:
         m.say(f"{m.name} is out of order on {m.me}: {reason}.", Level.ERROR)
         return
     if m.work is not None and m.work.work is Work.EVACUATE:
-        if only_whole and durable is not None:
-            m.record = durable
+        if m.session is not None and not m.session.in_step:
+            m.record = durable or m.record
             session.lose_session(m, f"{m.me} leaves ({reason})")
         return
     if m.mode is Mode.PRIM and m.session is not None and not only_whole:

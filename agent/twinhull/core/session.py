@@ -159,7 +159,7 @@ def _hello(m: Module, number: int) -> messages.Hello:
         write_timeout_s=m.settings.write_timeout_s,
         witness=m.settings.witness.name.lower(),
         keep=m.settings.keep.value,
-        running_ms=record.running_ms,
+        running_ms=record.running_ms if m.link is None else m.link.running_ms,
         runs_under=record.witness.name.lower(),
         heals=True,
         rescues=m.rescue_trouble == "",
@@ -173,7 +173,7 @@ def on_hello(m: Module, connection: int, hello: messages.Hello) -> None:
         m.link = Link(connection, m.now_s)
     pulse.on_hello(m, hello)
     if m.link is not None:
-        m.link.theirs, m.link.since_s = hello, m.now_s
+        m.link.theirs, m.link.since_s, m.link.news = hello, m.now_s, True
         m.link.begin = m.link.offer = None
         m.link.healing, m.link.verdict = False, ""
 

@@ -162,6 +162,8 @@ class Link:
         offer: a Begin of the peer that waits until the facts are settled here.
         verdict: what was said to people about it.
         healing: this node has proposed that the peer gives way.
+        running_ms: the running time alone that the newest hello here tells.
+        news: the peer has said something new, which that running time does not account for yet.
     """
 
     connection: int
@@ -172,6 +174,8 @@ class Link:
     offer: Begin | None = None
     verdict: str = ""
     healing: bool = False
+    running_ms: int = 0
+    news: bool = False
 
 
 @dataclass(slots=True)
@@ -407,7 +411,6 @@ class Module:
     window_open: bool = False
     checkers_suspended: bool = False
     ran_since_s: float | None = None
-    ran_ms: int = 0
     rescue_trouble: str | None = None
     rescue: RescueKind | None = None
     sentence: str = ""

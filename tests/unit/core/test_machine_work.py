@@ -526,6 +526,11 @@ def test_waiting_and_stopped_nodes_whose_disk_fails_say_so() -> None:
     bench = waiting(whole())
     bench.tell(events.DiskFailed("EIO"))
     assert bench.state == "STOP"
+    assert not bench.record.uptodate  # the other one may hold what this disk has not kept
+    bench = waiting(whole(peer_may_be_uptodate=False))
+    bench.tell(events.DiskFailed("EIO"))
+    assert bench.state == "STOP"
+    assert bench.record.uptodate
     bench = Bench(whole())
     bench.tell(events.DiskFailed("EIO", record=True))
     assert bench.state == "STOP"
