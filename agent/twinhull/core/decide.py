@@ -73,7 +73,8 @@ def decide(mine: Hello, theirs: Hello, *, me: str, peer: str) -> Verdict:
 
 
 def _incompatible(mine: Hello, theirs: Hello, me: str, peer: str) -> Verdict | None:
-    if mine.volume and theirs.volume and mine.volume != theirs.volume:
+    blank = mine.generation is None or theirs.generation is None
+    if mine.volume and theirs.volume and mine.volume != theirs.volume and not blank:
         return Verdict(
             Kind.REFUSE,
             f"{me} and {peer} hold different volumes; remove the wrong one (unprotect) and start again",

@@ -303,7 +303,7 @@ def _evacuate(m: Module, op: Operation) -> None:
     if current is not None:
         m.emit(send=((current.connection, messages.Gone(current.id, op.reason)),))
         session.lose_session(m, f"{m.me} gave the module up ({op.reason})")
-        if current.in_step or current.phase is Phase.TAKEN:
+        if current.second_whole:
             m.emit(persist=m.changed(uptodate=False, outdated_reason=op.reason))
     m.mode, m.lost = Mode.WAIT, None
     if host.is_off(m):

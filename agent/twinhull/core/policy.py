@@ -212,11 +212,12 @@ def _record_lost(m: Module, reason: str, durable: Record | None) -> None:
         m.say(f"{m.name} is out of order on {m.me}: {reason}.", Level.ERROR)
         return
     if m.work is not None and m.work.work is Work.EVACUATE:
-        if m.session is not None and not m.session.in_step:
+        if m.session is not None and not m.session.second_whole:
             m.record = durable or m.record
             session.lose_session(m, f"{m.me} leaves ({reason})")
         return
-    if m.mode is Mode.PRIM and m.session is not None and not only_whole:
+    # That the SECOND is whole may have been told it behind this very record: then it never was.
+    if m.mode is Mode.PRIM and m.session is not None and m.session.second_whole and not only_whole:
         _evacuate(m, reason)
         return
     work.end(m, False, f"{m.name} is given up on {m.me}: {reason}.")

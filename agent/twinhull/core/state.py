@@ -93,6 +93,11 @@ class Session:
         return self.phase in (Phase.COPYING, Phase.REVISION, Phase.FLUSHING, Phase.RECORDING)
 
     @property
+    def second_whole(self) -> bool:
+        """PRIM: the SECOND has said that it is uptodate."""
+        return self.in_step or self.phase is Phase.TAKEN
+
+    @property
     def in_step(self) -> bool:
         """Both hold the same and are recorded so, whether or not the witness knows it in this session."""
         return self.phase in (Phase.GREEN, Phase.LISTING)

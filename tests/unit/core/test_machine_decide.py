@@ -80,6 +80,7 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], Kind, bool, str]] = [
     ("diverged", {"generation": OTHER}, {"generation": NEWER}, Kind.SPLIT, False, "split brain"),
     ("unrelated", {}, {"generation": FOREIGN}, Kind.REFUSE, False, "nothing in common"),
     ("other volume", {}, {"volume": identity(9)}, Kind.REFUSE, False, "different volumes"),
+    ("blank, of another volume", {}, {**BLANK, "volume": identity(9)}, Kind.SESSION, True, "b is blank"),
     ("other size", {}, {"size_bytes": 512}, Kind.REFUSE, False, "bytes on"),
     ("stopped here", {"state": "STOP"}, {}, Kind.STOPPED, True, "stopped on a"),
     ("stopped there", {}, {"state": "STOP"}, Kind.STOPPED, False, "stopped on b"),
