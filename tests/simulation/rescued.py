@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twinhull.core.marks import BLOCK_BYTES
-from twinhull.core.state import Mode
+from twinhull.core.state import Mode, Phase
 from twinhull.errors import VolumeFormatError
 from twinhull.storage.rescue import Rescue
 from twinhull.storage.rescue_format import Kind, Stage
@@ -81,8 +81,9 @@ class RescueJudge:
             if stage is Stage.OPEN or (stage is Stage.FOLLOWING and second):
                 unit.world.cover("overwritten after rescue")
                 self._kept(rescue, offset_bytes, length_bytes)
-        half = not record.uptodate and not record.blank
-        if second and half and not said:
+        session = process.machine._module.session if process is not None else None
+        copied_to = second and session is not None and session.phase is Phase.COPYING
+        if copied_to and not record.uptodate and not record.blank and not said:
             unit.world.judge.broken(
                 f"{unit.node.name} is copied to, overwrites what it holds of {unit.module}, and there is no rescue"
             )

@@ -70,10 +70,14 @@ def green(unit: Unit, process: Process) -> None:
 
 
 def both_serve(unit: Unit, case: Case) -> None:
-    """Two nodes can answer, as a person's word allows: not on and on, when both reach the witness."""
+    """Two nodes can answer, as a person's word allows: not on and on, when both reach the witness that they know."""
     world, settings = unit.world, unit.settings
     now_s = world.schedule.now_s
-    if case.both_since_s is None or not all(world.etcd.reached(node) for node in world.nodes.values()):
+    knows = all(
+        each.record is not None and each.record.witness_memory.cluster in (None, world.etcd.cluster)
+        for each in (unit, unit.peer)
+    )
+    if case.both_since_s is None or not (knows and all(map(world.etcd.reached, world.nodes.values()))):
         case.both_since_s = now_s
     if now_s - case.both_since_s > settings.witness_watch_s + 3 * settings.timeout_s:
         world.judge.broken(
