@@ -115,14 +115,14 @@ class Replacing:
         with self._lock:
             supervisor = self._agent.supervisor(module)
             view = supervisor.view
-            if view is None and module in self._beginning:
-                pass  # it was replaced a moment ago, after the stop that a person follows by this start
-            elif view is None or view["state"] != "STOP" or view["operation"]:
-                return
-            elif view["fault"]:
-                self._replace(module, "its disk failed")
-            elif not self.if_stopped(module):
-                return
+            # One that was replaced a moment ago, after the stop that a person follows by this start, shows nothing yet.
+            if view is not None or module not in self._beginning:
+                if view is None or view["state"] != "STOP" or view["operation"]:
+                    return
+                if view["fault"]:
+                    self._replace(module, "its disk failed")
+                elif not self.if_stopped(module):
+                    return
         self._wait_for_new(module)
         self._beginning.discard(module)
 

@@ -163,21 +163,14 @@ def _stop(stop: StopConfig) -> dict[str, Any]:
 
 
 def _resource(resource: ResourceConfig) -> dict[str, Any]:
-    if isinstance(resource, HyperVConfig):
-        return {
-            "kind": resource.kind.value,
-            "domain": resource.domain,
-            "stop": _stop(resource.stop),
-            "forced_stop": _stop(resource.forced_stop),
-            "saved_state": resource.saved_state.value,
-        }
-    if isinstance(resource, LibvirtConfig):
-        return {
+    if isinstance(resource, HyperVConfig | LibvirtConfig):
+        vm = {
             "kind": resource.kind.value,
             "domain": resource.domain,
             "stop": _stop(resource.stop),
             "forced_stop": _stop(resource.forced_stop),
         }
+        return vm | {"saved_state": resource.saved_state.value} if isinstance(resource, HyperVConfig) else vm
     plain: dict[str, Any] = {"kind": resource.kind.value, "start": list(resource.start)}
     if resource.stop:
         plain["stop"] = list(resource.stop)
