@@ -150,6 +150,7 @@ class Protection:
     def run(self, job: Job) -> str:
         """Check, move, start, copy. Returns the closing sentence; raises TwinhullError."""
         job.progress("checking both nodes")
+        self._check_domain()
         self._check_nodes()
         self._check_hosts(job)
         self._agent.peer.call("stand_by", {"module": self._module}, patient=True)
@@ -211,6 +212,20 @@ class Protection:
     @property
     def _config(self) -> ModuleConfig:
         return self._agent.cluster.module(self._module)
+
+    def _check_domain(self) -> None:
+        """The VM that the person named is the one that the configuration names."""
+        named, resource = self._arguments.get("domain"), self._config.resource
+        if named is None:
+            return
+        if isinstance(resource, ScriptsConfig):
+            raise UsageError(f"{self._module} holds no VM, so that {named} cannot be protected by it.")
+        if named.casefold() != resource.domain.casefold():
+            raise UsageError(
+                f"{self._module} is configured for the VM {resource.domain}, not for {named}.",
+                f"Name {resource.domain}, or set `domain: {named}` below `resource` of {self._module} in the "
+                "configuration of both nodes.",
+            )
 
     def _check_nodes(self) -> None:
         own = self._agent.supervisor(self._module).view

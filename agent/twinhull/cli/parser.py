@@ -229,7 +229,9 @@ def _add_protection(group: _Commands) -> None:
         "protect", "move a VM into the module's folder and mirror it", examples, modules.run_protect
     )
     parser.add_argument("module", metavar="MODULE", help="name of the module in the configuration")
-    parser.add_argument("--domain", metavar="NAME", help="the VM (default: as configured)")
+    parser.add_argument(
+        "--domain", metavar="NAME", help="the VM: refused if the module is configured for another one"
+    )
     parser.add_argument("--stop-vm", action="store_true", help="shut the VM down for it")
     _add_yes(parser)
     _add_no_wait(parser)

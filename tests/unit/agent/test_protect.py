@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.unit.agent.agent_scene import Scene, view
 
 from twinhull.agent import desired, protect
 from twinhull.agent.desired import Wish
+from twinhull.config.model import LibvirtConfig
 from twinhull.errors import PeerUnreachableError
 
 READY = {"worker": {"alive": True}, "generation": "-", "state": "STOP"}
@@ -29,9 +31,9 @@ def ready(agent: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return agent
 
 
-def refused(agent: Scene, sentence: str) -> None:
+def refused(agent: Scene, sentence: str, **arguments: Any) -> None:
     """Protecting is refused, and nobody was asked to change anything."""
-    job = agent.job("protect", module="VM1")
+    job = agent.job("protect", module="VM1", **arguments)
     assert not job.ok
     assert sentence in f"{job.sentence} {job.remedy}"
     assert agent.workers["VM1"].sent == []
@@ -48,6 +50,21 @@ def test_a_module_is_started_here_and_then_there(ready: Scene) -> None:
     assert [name for name, _ in ready.peer.calls][-1] == "join"
     assert ready.agent.wishes.get("VM1") is Wish.STARTED
     assert ready.audited() == [("anna (anna)", "protect", "VM1")]
+
+
+def test_a_vm_is_not_protected_by_a_module_that_holds_none(ready: Scene) -> None:
+    refused(ready, "VM1 holds no VM, so that web cannot be protected by it.", domain="web")
+
+
+def test_another_vm_than_the_configured_one_is_not_protected(
+    ready: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ready.agent.cluster
+    module = dataclasses.replace(cluster.module("VM1"), resource=LibvirtConfig(domain="web"))
+    monkeypatch.setattr(
+        ready.agent, "cluster", dataclasses.replace(cluster, modules={**cluster.modules, "VM1": module})
+    )
+    refused(ready, "configured for the VM web, not for mail", domain="mail")
 
 
 def test_a_protection_that_was_interrupted_says_what_is_left_to_do(ready: Scene) -> None:

@@ -24,7 +24,7 @@ options:
     choices: [present, absent]
     default: present
   domain:
-    description: With O(state=present), the VM's name in the hypervisor. The default is as configured.
+    description: With O(state=present), the VM's name in the hypervisor. One that is not the configured one is refused.
     type: str
   stop_vm:
     description: With O(state=present), shut the VM down for it. Without it, a running VM is refused.
