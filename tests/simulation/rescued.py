@@ -78,7 +78,10 @@ class RescueJudge:
         for rescue in self._rescues():
             stage = rescue.about.stage
             said = said or stage in (*KEEPS, Stage.GIVEN_UP)
-            if stage is Stage.OPEN or (stage is Stage.FOLLOWING and second):
+            ends = (
+                record.uptodate and rescue.about.kind is Kind.RESYNC
+            )  # it is removed as soon as the disk has time
+            if (stage is Stage.OPEN and not ends) or (stage is Stage.FOLLOWING and second):
                 unit.world.cover("overwritten after rescue")
                 self._kept(rescue, offset_bytes, length_bytes)
         session = process.machine._module.session if process is not None else None

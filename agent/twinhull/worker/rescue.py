@@ -91,6 +91,7 @@ class Rescues:
         self._trouble: str | None = None
         self._number = 0
         self._rescue: Rescue | None = None
+        self._finishing = False  # the copy is complete; that it is waits for the disk
         self._others_bytes = 0
         self._aged_s = clock()
         self._settle_last_life()
@@ -144,10 +145,20 @@ class Rescues:
         """
         self._wanted += 1
         wish, self._plan = self._wanted, plan
-        if plan is None and (self._rescue is None or self._rescue.about.stage is not Stage.FOLLOWING):
+        if plan is None and not self._follows():
             return False
         self._lane.submit(lambda: self._open(plan), lambda outcome: self._opened(wish, outcome))
         return True
+
+    def _follows(self) -> bool:
+        """Whether the rescue follows what is written, or will as soon as the end of its copy is written down."""
+        rescue = self._rescue
+        if rescue is None:
+            return False
+        about = rescue.about
+        return about.stage is Stage.FOLLOWING or (
+            self._finishing and about.kind is Kind.SPLIT and about.stage is Stage.OPEN
+        )
 
     def _open(self, plan: RescuePlan | None) -> Rescue:
         rescue = self._rescue
@@ -184,8 +195,10 @@ class Rescues:
         """The copy is complete and recorded."""
         self._wanted += 1
         wish, self._plan = self._wanted, None
+        self._finishing = True
 
         def done(outcome: Outcome[None]) -> None:
+            self._finishing = False
             if outcome.error is not None:
                 self._log.error("the rescue could not be closed: %s", _sentence(outcome.error))
             if wish == self._wanted and self._rescue is not None:

@@ -201,6 +201,25 @@ def test_the_rescue_of_a_split_brain_stays_and_comes_to_stand_on_its_own() -> No
     assert len(bench.store.open(1).kept) == 200
 
 
+def test_a_session_that_begins_before_the_end_of_the_copy_is_written_down_keeps_on() -> None:
+    bench = Bench(FakeDisk())
+    fill(bench, 0, 200)
+    bench.begin(SPLIT)
+    bench.rescues.finish()
+    assert bench.rescues.begin(None)
+    bench.keep(5)
+    bench.lane.run()
+    assert bench.stages() == [Stage.FOLLOWING] and bench.done == [(7, None)]
+    bench.run()
+    assert bench.stages() == [Stage.COMPLETE] and len(bench.store.open(1).kept) == 200
+    resync = Bench(FakeDisk())
+    resync.begin(RESYNC)
+    resync.rescues.finish()
+    assert not resync.rescues.begin(None)
+    resync.run()
+    assert resync.stages() == []
+
+
 def test_a_new_process_goes_on_with_what_is_kept() -> None:
     bench = Bench(FakeDisk())
     fill(bench, 0, 8)
