@@ -32,6 +32,7 @@ from . import follow, protect, snapshot, verifying, witnessing
 from .agent import Agent
 from .desired import Wish, unfinished_protection
 from .jobs import Job
+from .originals import Originals
 from .rescuing import Rescues
 from .status import cluster_warnings, module_status, only_newest_verify, unreachable_node
 
@@ -99,6 +100,7 @@ class Methods:
             "config_store",
             "protect",
             "unprotect",
+            "originals",
             "verify",
             "rescue",
             "witness",
@@ -434,6 +436,15 @@ class Methods:
         self._audit.write(who=_who(caller, arguments), what="unprotect", module=module, details=details)
         work = protect.Unprotection(self._agent, module, arguments, self._tell_worker)
         return {"job": self._agent.jobs.start("unprotect", module, work.run).id}
+
+    def _originals(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What `protect` left behind on this node, or its removal."""
+        module = _text(arguments, "module")
+        work = Originals(self._agent, module)
+        if not _flag(arguments, "remove"):
+            return {"module": module, **work.told()}
+        self._audit.write(who=_who(caller, arguments), what="remove originals", module=module, details={})
+        return {"job": self._agent.jobs.start("originals", module, work.remove).id}
 
     def _verify(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """Compare both replicas, or end a comparison (`abandon`); `repair` from `source`, else from this node."""

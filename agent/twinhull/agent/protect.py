@@ -12,6 +12,7 @@ from twinhull.attach.folder import check_folder
 from twinhull.config import HyperVConfig, ModuleConfig, ScriptsConfig
 from twinhull.errors import FolderNotOursError, TwinhullError, UsageError
 from twinhull.resources.base import Finding, Resource, Vm
+from twinhull.worker.moves import Moves
 from twinhull.worker.parts import build_attacher, build_moves, build_resource
 
 from .desired import Wish, unfinished_protection
@@ -67,6 +68,12 @@ def _resource(agent: Agent, module: str) -> Resource:
     )
 
 
+def moves_of(agent: Agent, module: str) -> Moves[Any] | None:
+    """What moves the module's VM in and out of its folder, for the agent's own looks; None for what is no VM."""
+    config = agent.cluster.module(module)
+    return build_moves(agent.node, config, _resource(agent, module), 0.0, lambda line: log.info("%s", line))
+
+
 def danger_lines(
     command: str,
     module: str,
@@ -93,6 +100,10 @@ def danger_lines(
         return [
             f"The resource of {module} is moved into its folder {own['folder']} on {node}; it is off meanwhile.",
             "The original files are kept where they are.",
+        ]
+    if command == "originals":
+        return [
+            f"What {module} was made of, at its old places on {node}, is deleted: it is no way back any more."
         ]
     if command == "unprotect":
         return [
@@ -196,9 +207,7 @@ class Protection:
 
     def _is_moved(self) -> bool:
         """Whether the VM is in its folder, as far as can be seen."""
-        agent, config = self._agent, self._config
-        resource = _resource(agent, self._module)
-        moves = build_moves(agent.node, config, resource, 0.0, lambda line: log.info("%s", line))
+        moves = moves_of(self._agent, self._module)
         try:
             return moves is not None and moves.plan().inside
         except TwinhullError as error:
@@ -255,8 +264,7 @@ class Protection:
     def _check_hosts(self, job: Job) -> None:
         """Both nodes must be able to run it, by the definition that it will have in the folder."""
         agent, module = self._agent, self._module
-        resource = _resource(agent, module)
-        moves = build_moves(agent.node, self._config, resource, 0.0, lambda line: log.info("%s", line))
+        moves = moves_of(agent, module)
         findings: list[tuple[bool, str]] = []
         definition = None
         if moves is not None:

@@ -5,7 +5,7 @@ _twinhull() {
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
         case "$path ${COMP_WORDS[index]}" in
-            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" unprotect"|" verify"|" job"|" rescue"|" rescue list"|" rescue show"|" rescue mount"|" rescue unmount"|" rescue diff"|" rescue export"|" rescue rollback"|" rescue drop"|" witness"|" witness show"|" witness reset"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
+            " status"|" start"|" stop"|" restart"|" stopstart"|" swap"|" checker"|" checker suspend"|" checker resume"|" protect"|" originals"|" unprotect"|" verify"|" job"|" rescue"|" rescue list"|" rescue show"|" rescue mount"|" rescue unmount"|" rescue diff"|" rescue export"|" rescue rollback"|" rescue drop"|" witness"|" witness show"|" witness reset"|" logs"|" snapshot"|" config"|" config check"|" config show"|" config apply"|" config normalise"|" pki"|" pki init"|" pki issue"|" pki renew"|" pki show"|" console"|" console password"|" agent"|" agent run"|" worker"|" exit-codes"|" completion")
                 path="$path ${COMP_WORDS[index]}" ;;
         esac
     done
@@ -46,6 +46,10 @@ _twinhull() {
         " protect --domain") words=" " ;;
         " protect --yes") words="@modules" ;;
         " protect --timeout") words=" " ;;
+        " originals --node-config") words="@files" ;;
+        " originals --node") words=" " ;;
+        " originals --yes") words="@modules" ;;
+        " originals --timeout") words=" " ;;
         " unprotect --node-config") words="@files" ;;
         " unprotect --node") words=" " ;;
         " unprotect --target") words="@files" ;;
@@ -152,7 +156,7 @@ _twinhull() {
     esac
     if [[ -z $words ]]; then
         case "$path" in
-            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect unprotect verify job rescue witness logs snapshot config pki console agent worker exit-codes completion" ;;
+            "") words="-h --help --node-config --node --json --version status start stop restart stopstart swap checker protect originals unprotect verify job rescue witness logs snapshot config pki console agent worker exit-codes completion" ;;
             " status") words="-h --help --node-config --node --json --watch --interval --check" ;;
             " start") words="-h --help --node-config --node --json @modules --no-wait --timeout --as-primary --without-witness --yes" ;;
             " stop") words="-h --help --node-config --node --json @modules --no-wait --timeout --forced --yes" ;;
@@ -163,6 +167,7 @@ _twinhull() {
             " checker suspend") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
             " checker resume") words="-h --help --node-config --node --json @modules --no-wait --timeout" ;;
             " protect") words="-h --help --node-config --node --json @modules --domain --stop-vm --yes --no-wait --timeout" ;;
+            " originals") words="-h --help --node-config --node --json @modules --remove --yes --no-wait --timeout" ;;
             " unprotect") words="-h --help --node-config --node --json @modules --target --yes --no-wait --timeout" ;;
             " verify") words="-h --help --node-config --node --json @modules --repair --source --abandon --no-wait --timeout" ;;
             " job") words="-h --help --node-config --node --json --no-wait --timeout" ;;

@@ -58,6 +58,26 @@ def run_protect(shell: Shell, args: argparse.Namespace) -> int:
     return run_job(shell, "protect", arguments, wait=not args.no_wait, timeout_s=args.timeout)
 
 
+def run_originals(shell: Shell, args: argparse.Namespace) -> int:
+    """What `protect` left at the VM's old places on a node; with --remove it is deleted after a confirmation."""
+    shell.check_module(args.module)
+    if args.remove:
+        confirm(shell, args.module, danger(shell, args.module, "originals"), args.yes)
+        arguments = {"module": args.module, "remove": True, "by": who()}
+        return run_job(shell, "originals", arguments, wait=not args.no_wait, timeout_s=args.timeout)
+    agent = shell.agent()
+    try:
+        answer = agent.call("originals", {"module": args.module})
+    finally:
+        agent.close()
+    files = [printable(str(file)) for file in answer["files"]]
+    nothing = answer["keeps"] or f"{args.module} has no original files on {answer['node']}."
+    shell.result(
+        answer, "\n".join([*files, *([answer["keeps"]] if files and answer["keeps"] else [])] or [nothing])
+    )
+    return DONE
+
+
 def run_unprotect(shell: Shell, args: argparse.Namespace) -> int:
     """Copy the VM back out of the folder and forget the module's mirror."""
     shell.check_module(args.module)

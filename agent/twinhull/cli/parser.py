@@ -236,6 +236,16 @@ def _add_protection(group: _Commands) -> None:
     _add_yes(parser)
     _add_no_wait(parser)
 
+    examples = ("originals VM1", "originals VM1 --remove", "originals VM1 --remove --yes VM1")
+    help_text = "what `protect` left at the VM's old places on this node"
+    parser = group.add("originals", help_text, examples, modules.run_originals)
+    parser.add_argument("module", metavar="MODULE", help="name of the module")
+    parser.add_argument(
+        "--remove", action="store_true", help="delete it, once the module is green and runs here"
+    )
+    _add_yes(parser)
+    _add_no_wait(parser)
+
     examples = (
         "unprotect VM1 --target /var/lib/libvirt/images/VM1",
         "unprotect VM1 --target /var/lib/libvirt/images/VM1 --yes VM1",

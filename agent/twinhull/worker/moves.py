@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -38,11 +38,15 @@ class Mover(Generic[PlanT]):
         plan_in: looks at the VM where it is; changes nothing.
         plan_out: looks at it in the mounted folder; is told where it goes.
         carry_out: does it; after a failure the VM is as it was, and the same may be done again.
+        originals: files that the move into the folder left behind, once the VM has run from there.
+        remove_originals: deletes them; tells which.
     """
 
     plan_in: Callable[[], PlanT]
     plan_out: Callable[[str], PlanT]
     carry_out: Callable[[PlanT], None]
+    originals: Callable[[], Sequence[str]]
+    remove_originals: Callable[[], Sequence[str]]
 
 
 class Moves(Generic[PlanT]):
@@ -103,6 +107,14 @@ class Moves(Generic[PlanT]):
             self._mover.carry_out(self._mover.plan_out(target))
         finally:
             self._done()
+
+    def originals(self) -> Sequence[str]:
+        """Files at the VM's old places that may be removed. Raises ResourceError while it has not run from its folder."""
+        return self._mover.originals()
+
+    def remove_originals(self) -> Sequence[str]:
+        """Remove them; tells which. Raises ResourceError."""
+        return self._mover.remove_originals()
 
     def _moved(self, progress: Progress) -> None:
         with self._lock:

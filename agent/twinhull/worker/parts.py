@@ -328,6 +328,8 @@ def _libvirt_mover(
         lambda: mover.plan_protect(domain, folder),
         lambda place: mover.plan_unprotect(folder, Path(place)),
         mover.carry_out,
+        mover.removable_originals,
+        mover.remove_originals,
     )
 
 
@@ -361,6 +363,8 @@ def _hyperv_mover(
         lambda: mover.plan_moved(vm) or mover.plan_protect(vm, places.folder),
         lambda place: mover.plan_unprotect(vm, places.folder, place),
         carry_out,
+        mover.originals,
+        mover.remove_originals,
     )
 
 

@@ -42,6 +42,20 @@ def test_protecting_again_changes_nothing(town: Town) -> None:
     assert town.applications["lyon"].told().boots == boots
 
 
+def test_what_the_move_left_behind_goes_when_a_person_says_so(town: Town) -> None:
+    protected(town)
+    host = town["lyon-a"]
+    told = json.loads(host.twinhull("originals", GUEST, "--json").stdout)
+    assert told["files"] and told["keeps"] == "", told
+    assert all(file.startswith("/var/lib/libvirt/images/") for file in told["files"])
+    host.twinhull("originals", GUEST, "--remove", "--yes", GUEST)
+    assert host.run(["test", "-e", told["files"][0]], check=False).returncode == 1
+    assert json.loads(host.twinhull("originals", GUEST, "--json").stdout)["files"] == []
+    other = json.loads(town["lyon-b"].twinhull("originals", GUEST, "--json").stdout)
+    assert other["files"] == []
+    assert_nothing_lost(town)
+
+
 def test_the_status_tells_each_module_and_the_dead_site_and_its_exit_status_is_for_monitoring(
     town: Town,
 ) -> None:

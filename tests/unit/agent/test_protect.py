@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.agent.agent_scene import Scene, view
 
-from twinhull.agent import desired, protect
+from twinhull.agent import desired, originals, protect
 from twinhull.agent.desired import Wish
 from twinhull.config.model import LibvirtConfig
-from twinhull.errors import PeerUnreachableError
+from twinhull.errors import PeerUnreachableError, ResourceError
 
 READY = {"worker": {"alive": True}, "generation": "-", "state": "STOP"}
 
@@ -184,3 +184,62 @@ def test_a_module_that_does_not_become_alone_stays_protected(
     job = ready.job("unprotect", module="VM1")
     assert "did not become ALONE" in job.sentence
     assert ready.workers["VM1"].sent == []
+
+
+# ---- what protecting left behind -------------------------------------------------------------------
+
+
+class Moved:
+    """A VM that was moved, and the files at its old place."""
+
+    def __init__(self, *files: str, trouble: str = "") -> None:
+        self.files, self.trouble = list(files), trouble
+
+    def originals(self) -> list[str]:
+        if self.trouble:
+            raise ResourceError(self.trouble)
+        return list(self.files)
+
+    def remove_originals(self) -> list[str]:
+        removed, self.files = self.files, []
+        return removed
+
+
+def moved(monkeypatch: pytest.MonkeyPatch, vm: Moved | None) -> None:
+    monkeypatch.setattr(originals, "moves_of", lambda _agent, _module: vm)
+
+
+def test_originals_are_told_and_removed_once_both_replicas_hold_the_vm(
+    agent: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(monkeypatch, Moved("/images/web.img"))
+    agent.workers["VM1"].view = view(state="PRIM", colour="green", resource_state="running")
+    told = {"module": "VM1", "node": "a", "files": ["/images/web.img"], "keeps": ""}
+    assert agent.call("originals", module="VM1") == told
+    job = agent.job("originals", module="VM1", remove=True, by="anna")
+    assert (job.ok, job.sentence) == (True, "Removed on a: /images/web.img.")
+    assert agent.audited() == [("anna (anna)", "remove originals", "VM1")]
+    job = agent.job("originals", module="VM1", remove=True)
+    assert (job.ok, job.sentence) == (True, "VM1 has no original files on a any more.")
+
+
+@pytest.mark.parametrize(
+    ("state", "colour"), [("PRIM", "orange"), ("ALONE", "green"), ("SECOND", "green"), ("STOP", "red")]
+)
+def test_originals_are_kept_while_they_may_be_needed(
+    agent: Scene, monkeypatch: pytest.MonkeyPatch, state: str, colour: str
+) -> None:
+    vm = Moved("/images/web.img")
+    moved(monkeypatch, vm)
+    agent.workers["VM1"].view = view(state=state, colour=colour)
+    assert "VM1 is not mirrored from a" in agent.call("originals", module="VM1")["keeps"]
+    job = agent.job("originals", module="VM1", remove=True)
+    assert not job.ok and "VM1 is not mirrored from a" in job.sentence
+    assert vm.files == ["/images/web.img"]
+
+
+def test_why_originals_cannot_be_seen_is_told(agent: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved(monkeypatch, Moved(trouble="the VM has not run yet"))
+    assert "the VM has not run yet" in agent.call("originals", module="VM1")["keeps"]
+    moved(monkeypatch, None)
+    assert "holds no VM" in agent.call("originals", module="VM1")["keeps"]

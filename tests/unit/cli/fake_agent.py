@@ -79,6 +79,7 @@ class FakeAgent:
         self.archive = b"archive " * 1000
         self.chunk_bytes = 3000
         self.asked: list[tuple[str, Plain]] = []
+        self.originals: Plain = {"files": [], "keeps": ""}
         self.down: TwinhullError | None = None
         self.closed = 0
         self.peer_digest = ""
@@ -87,7 +88,7 @@ class FakeAgent:
         """The table that a control server serves."""
         names = (
             "status", "command", "job", "danger", "logs", "config_show", "config_apply",
-            "protect", "unprotect", "verify", "witness", "snapshot", "snapshot_read",
+            "protect", "unprotect", "originals", "verify", "witness", "snapshot", "snapshot_read",
         )  # fmt: skip
         return {name: self._method(name) for name in names}
 
@@ -122,6 +123,9 @@ class FakeAgent:
 
     def _unprotect(self, module: str, target: str | None, by: str) -> Plain:
         return self._command(module)
+
+    def _originals(self, module: str, remove: bool = False, by: str = "") -> Plain:
+        return self._command(module) if remove else {"module": module, "node": "a", **self.originals}
 
     def _verify(self, module: str, repair: bool, source: str | None, abandon: bool, by: str) -> Plain:
         return self._command(module)

@@ -226,6 +226,7 @@ DANGEROUS = (
     ["witness", "reset", "VM1"],
     ["stop", "VM1", "--forced"],
     ["protect", "VM1"],
+    ["originals", "VM1", "--remove"],
     ["unprotect", "VM1", "--target", "/var/lib/libvirt/images"],
 )
 
@@ -304,6 +305,29 @@ def test_a_forced_stop_and_a_protection_without_danger_ask_nothing(console: Cons
 def test_a_wrong_name_is_refused_also_where_none_is_needed(console: Console) -> None:
     assert console.run("start", "VM1", "--yes", "VM2") == 2
     assert console.agent.asked == []
+
+
+@pytest.mark.parametrize(
+    ("files", "keeps", "expected"),
+    [
+        ([], "", "VM1 has no original files on a.\n"),
+        ([], "VM1 holds no VM.", "VM1 holds no VM.\n"),
+        (["/images/web.img"], "", "/images/web.img\n"),
+        (["/images/web.img"], "It is not mirrored.", "/images/web.img\nIt is not mirrored.\n"),
+    ],
+)
+def test_what_a_protection_left_behind_is_shown(
+    console: Console, files: list[str], keeps: str, expected: str
+) -> None:
+    console.agent.originals = {"files": files, "keeps": keeps}
+    assert console.run("originals", "VM1") == 0
+    assert console.out == expected
+
+
+def test_what_a_protection_left_behind_is_removed_by_a_job(console: Console) -> None:
+    assert console.run("originals", "VM1", "--remove", "--yes", "VM1") == 0
+    method, arguments = console.agent.deeds()[-1]
+    assert (method, arguments["module"], arguments["remove"]) == ("originals", "VM1", True)
 
 
 def test_unprotect_names_its_target(console: Console) -> None:
