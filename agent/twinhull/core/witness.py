@@ -48,7 +48,7 @@ def _purpose(m: Module) -> Purpose | None:
         return Purpose.ALONE
     if m.override is not None:
         return Purpose.TAKE
-    if not m.witness_remembers or m.fault:
+    if not m.witness_remembers or (m.fault and m.mode is not Mode.ALONE):
         return None
     if m.reset:
         return Purpose.RESET

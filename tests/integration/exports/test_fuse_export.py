@@ -283,6 +283,7 @@ def test_a_hung_server_is_aborted_by_another_process(place: Place) -> None:
     server = place.serve_apart()
     with opened(place.file) as file, ThreadPoolExecutor(1) as pool:
         os.kill(server.pid, signal.SIGSTOP)
+        os.waitpid(server.pid, os.WUNTRACED)  # until it has stopped: it may be at work on another processor
         future = pool.submit(write_direct, file, 0, bytes(4096))
         freed = mounts.abort_stale(place.mount_dir)
         with pytest.raises(OSError):
