@@ -25,7 +25,7 @@ from twinhull.core import (
 )
 from twinhull.core.identity import Relation
 from twinhull.core.record import Role
-from twinhull.core.state import Mode, Phase
+from twinhull.core.state import Mode, Phase, Session
 
 from .kit import Mutant
 
@@ -299,7 +299,10 @@ MUTANTS = (
     Mutant(
         "the only whole replica is given up",
         "A record that fails at the end of a resync makes the PRIM leave, as if the SECOND were whole.",
-        ((policy, "_is_only_whole", lambda _session, _durable: False),),
+        (
+            (policy, "_is_only_whole", lambda _session, _durable: False),
+            (Session, "second_whole", property(lambda _session: True)),
+        ),
     ),
     Mutant(
         "given up, but not off",
