@@ -196,7 +196,7 @@ class Stage:
 
     def _many(self, step: Step) -> Sample:
         del step
-        pair = self._pair("many", size="256 MiB", count=MODULES)
+        pair = self._pair("many", size="1 GiB", count=MODULES)
         targets = [fio.of_file(f"{module.folder}/bench.dat") for module in pair.modules]
         if "many filled" not in self._made:
             for target in targets:
