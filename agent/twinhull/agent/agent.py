@@ -167,7 +167,7 @@ class Agent:
             silence_s=config.timeout_s,
             clean_up=lambda: clean_up_module(self.node, self.cluster, module),
         )
-        supervisor = Supervisor(launch, self._worker_said, self._worker_connected)
+        supervisor = Supervisor(launch, self._worker_said, self._worker_connected, self.heartbeats.beat_now)
         with self._lock:
             self.supervisors[module] = supervisor
         supervisor.start()

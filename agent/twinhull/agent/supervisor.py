@@ -8,6 +8,7 @@ has been silent for T is killed and treated as dead: its resource is forced off,
 from __future__ import annotations
 
 import contextlib
+import enum
 import itertools
 import json
 import logging
@@ -37,6 +38,15 @@ CONNECT_PATIENCE_S = 10.0
 MAX_WORDS_BYTES = 4096
 
 log = logging.getLogger(__name__)
+
+
+class Life(enum.Enum):
+    """What became of one worker."""
+
+    LINGERS = enum.auto()  # an old one is still dying
+    NONE = enum.auto()  # none came to answer
+    SHORT = enum.auto()
+    SETTLED = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Supervisor:
         on_message: takes every message of the worker that is not an answer.
         on_connected: called when a worker answers, with True when it was there before (adopted), False when it is
             fresh.
+        on_dead: called when `death` is known: the peer waits for that word.
     """
 
     def __init__(
@@ -82,10 +93,12 @@ class Supervisor:
         launch: Launch,
         on_message: Callable[[str, dict[str, Any]], None],
         on_connected: Callable[[str, bool], None],
+        on_dead: Callable[[], None],
     ) -> None:
         self.launch = launch
         self._on_message = on_message
         self._on_connected = on_connected
+        self._on_dead = on_dead
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._pid: int | None = None
@@ -98,6 +111,7 @@ class Supervisor:
         self._running = True
         self._stopped = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._owed_s = 0.0  # the pause before the next worker is started
         self._output_bytes = 0  # length of the output when the child began
         self.view: dict[str, Any] | None = None
         self.death: Death | None = None
@@ -203,36 +217,40 @@ class Supervisor:
         pause_s = RESPAWN_PAUSE_S
         while self._running:
             try:
-                settled = self._watch_one_life()
+                life = self._watch_one_life()
             except Exception as error:  # whatever it was, the module must not stay unwatched
                 log.exception("%s: watching its worker failed", self.launch.module)
                 self.trouble = f"watching it failed: {error!r}"
-                settled = False
-            if settled is None:
+                life = Life.NONE
+            if life is Life.LINGERS:
                 self._stopped.wait(LINGER_POLL_S)
-            elif settled:
+                continue
+            if life is Life.SETTLED:
                 pause_s = RESPAWN_PAUSE_S
-            else:
+                continue
+            if life is Life.NONE:
                 self._stopped.wait(pause_s)
-                pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
+            else:
+                self._owed_s = pause_s
+            pause_s = min(pause_s * 2, RESPAWN_PAUSE_MAX_S)
         if self._last is not None:
             self._last.close()
 
-    def _watch_one_life(self) -> bool | None:
-        """From finding (or starting) a worker to losing it: whether it lived well; None while an old one dies."""
+    def _watch_one_life(self) -> Life:
+        """From finding (or starting) a worker to losing it."""
         self._note_end()
         found = self._connect(0.0)
         adopted = found is not None
         if found is None:
             if self._lingers():
-                return None
+                return Life.LINGERS
             found = self._begin_anew()
             if found is None:
-                return False
+                return Life.NONE
             adopted = self._somebody_else_answers(found[1])
         began_s = time.monotonic()
         self._serve(*found, adopted=adopted)
-        return time.monotonic() - began_s >= SETTLED_S
+        return Life.SETTLED if time.monotonic() - began_s >= SETTLED_S else Life.SHORT
 
     def _somebody_else_answers(self, pid: int) -> bool:
         """Whether an older worker answers, which could not be seen before; then it stays, and ours goes."""
@@ -257,6 +275,10 @@ class Supervisor:
             log.warning("%s: %s", self.launch.module, sentence)
         if self._process:
             self.death = Death(self._process, self._session)
+            self._on_dead()
+        # Whoever waits for the word that it is dead does not wait for this: one that keeps dying begins in no hurry.
+        self._stopped.wait(self._owed_s)
+        self._owed_s = 0.0
         if not self._running:
             return None
         try:

@@ -89,6 +89,7 @@ class Scene:
             self.launch,
             self.message,
             lambda _, adopted: self.told.put("adopted" if adopted else "spawned"),
+            lambda: self.told.put("told that it is dead"),
         )
         self.supervisors.append(supervisor)
         return supervisor
@@ -169,12 +170,25 @@ def test_a_worker_survives_its_agent_and_the_next_agent_adopts_it(scene: Scene) 
     assert pid_of(second) == pid
 
 
+def test_a_worker_that_keeps_dying_is_told_as_dead_at_once_and_begins_in_no_hurry(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinhull.agent.supervisor.RESPAWN_PAUSE_S", 10 * PATIENCE_S)
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    os.kill(pid_of(scene.supervisor), signal.SIGKILL)
+    assert "spawned" not in scene.wait_for("told that it is dead")
+    scene.supervisor.close()
+    assert scene.told.empty()
+
+
 def test_a_killed_worker_is_cleaned_up_told_as_dead_and_replaced(scene: Scene) -> None:
     scene.supervisor.start()
     scene.wait_for("beat")
     pid = pid_of(scene.supervisor)
     os.kill(pid, signal.SIGKILL)
-    assert "cleaned up" in scene.wait_for("spawned")
+    told = scene.wait_for("spawned")
+    assert told.index("cleaned up") < told.index("told that it is dead")
     assert scene.supervisor.death is not None
     assert scene.supervisor.death.process == f"{pid:032x}"
     until(lambda: scene.supervisor.alive, scene)
@@ -315,7 +329,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again_and_said(tmp_path: Path)
         silence_s=1.0,
         clean_up=clean_up,
     )
-    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None)
+    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None, lambda: None)
     supervisor.start()
     assert [told.get(timeout=PATIENCE_S) for _ in range(2)] == ["cleaned up"] * 2
     assert "cannot be started" in supervisor.trouble
@@ -332,7 +346,7 @@ def test_a_defect_in_cleaning_up_does_not_leave_the_module_unwatched(scene: Scen
         raise KeyError("a defect")
 
     launch = dataclasses.replace(scene.launch, clean_up=broken)
-    supervisor = Supervisor(launch, scene.message, lambda *_: None)
+    supervisor = Supervisor(launch, scene.message, lambda *_: None, lambda: None)
     scene.supervisors.append(supervisor)
     supervisor.start()
     assert [attempts.get(timeout=PATIENCE_S) for _ in range(2)] == ["tried"] * 2
@@ -361,7 +375,7 @@ def test_a_worker_that_speaks_nonsense_is_dropped_and_connected_to_again(tmp_pat
     listener.bind(str(path))
     listener.listen(4)
     launch = Launch("VM1", ("/bin/false",), path, tmp_path / "VM1.out", 30.0, list)
-    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None)
+    supervisor = Supervisor(launch, lambda *_: None, lambda *_: None, lambda: None)
     supervisor.start()
     for nonsense in (b"{}]\n", b'{"op": "beat"}\n', b'{"op": "answer"}\n'):
         connection, _ = listener.accept()
