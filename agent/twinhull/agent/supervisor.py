@@ -239,6 +239,11 @@ class Supervisor:
     def _watch_one_life(self) -> Life:
         """From finding (or starting) a worker to losing it."""
         self._note_end()
+        if (
+            self._owed_s > 0 and self._lingers()
+        ):  # it dies, or it lives and only its connection broke: no hurry then
+            self._owed_s -= LINGER_POLL_S
+            return Life.LINGERS
         found = self._connect(0.0)
         adopted = found is not None
         if found is None:
@@ -277,7 +282,7 @@ class Supervisor:
             self.death = Death(self._process, self._session)
             self._on_dead()
         # Whoever waits for the word that it is dead does not wait for this: one that keeps dying begins in no hurry.
-        self._stopped.wait(self._owed_s)
+        self._stopped.wait(max(0.0, self._owed_s))
         self._owed_s = 0.0
         if not self._running:
             return None

@@ -70,11 +70,8 @@ def run_originals(shell: Shell, args: argparse.Namespace) -> int:
         answer = agent.call("originals", {"module": args.module})
     finally:
         agent.close()
-    files = [printable(str(file)) for file in answer["files"]]
-    nothing = answer["keeps"] or f"{args.module} has no original files on {answer['node']}."
-    shell.result(
-        answer, "\n".join([*files, *([answer["keeps"]] if files and answer["keeps"] else [])] or [nothing])
-    )
+    lines = [printable(str(line)) for line in (*answer["files"], answer["keeps"]) if line]
+    shell.result(answer, "\n".join(lines) or f"{args.module} has no original files on {answer['node']}.")
     return DONE
 
 

@@ -25,6 +25,7 @@ from twinhull.agent.supervisor import Launch, Supervisor
 from twinhull.agent.view import UNTOLD, whole_view
 from twinhull.core.status import ModuleView
 from twinhull.errors import AgentDownError, TwinhullError
+from twinhull.worker import channel
 
 PATIENCE_S = 30.0
 
@@ -180,6 +181,34 @@ def test_a_worker_that_keeps_dying_is_told_as_dead_at_once_and_begins_in_no_hurr
     assert "spawned" not in scene.wait_for("told that it is dead")
     scene.supervisor.close()
     assert scene.told.empty()
+
+
+def test_a_worker_that_lives_and_loses_its_connection_is_not_asked_again_in_a_hurry(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinhull.agent.supervisor.RESPAWN_PAUSE_S", 10 * PATIENCE_S)
+    scene.supervisor.start()
+    scene.wait_for("beat")
+    looks, connections = threading.Semaphore(0), []
+    alive, connect = WorkerProcess.alive, channel.connect
+
+    def look(process: WorkerProcess) -> bool:
+        looks.release()
+        return alive(process)
+
+    def again(*arguments: Any) -> Any:
+        connections.append(arguments)
+        return connect(*arguments)
+
+    monkeypatch.setattr(WorkerProcess, "alive", look)
+    monkeypatch.setattr(channel, "connect", again)
+    lost = scene.supervisor._socket
+    assert lost is not None
+    lost.shutdown(socket.SHUT_RDWR)
+    for _ in range(5):
+        assert looks.acquire(timeout=PATIENCE_S)
+    assert connections == []
+    assert scene.supervisor.death is None
 
 
 def test_a_killed_worker_is_cleaned_up_told_as_dead_and_replaced(scene: Scene) -> None:
