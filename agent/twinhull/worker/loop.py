@@ -77,7 +77,7 @@ class Loop:
         self._lead_lock = threading.Lock()
         self._leader: int | None = None
         self._inline_since_s: float | None = None
-        self._running = False
+        self._running = True  # until `stop`, which may come before `run`
         self._failure: BaseException | None = None
         self._finished = threading.Event()
 
@@ -118,7 +118,7 @@ class Loop:
         done(result)
 
     def stop(self) -> None:
-        """End `run` after this turn. From any thread."""
+        """End `run` after this turn, or before its first. From any thread."""
         self._running = False
         self._wake()
 
@@ -133,7 +133,6 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`. Raises whatever a callback raised: a worker with a broken state must not go on."""
-        self._running = True
         self._leader = threading.get_ident()
         threading.Thread(target=self._stand_by, name="standby", daemon=True).start()
         try:

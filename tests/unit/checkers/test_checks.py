@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tests.lab.waiting import wait_until
 
 from twinhull.checkers.base import CheckResult
 from twinhull.checkers.command import Answer, run_command
@@ -89,8 +90,15 @@ def test_a_script_that_does_not_end_is_killed_with_its_children(tmp_path: Path) 
     found = ScriptChecker(("/bin/sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; wait")).check(0.5)
     assert found == CheckResult(False, "did not end within 0.5 s")
     pid = (tmp_path / "pid").read_text().strip()
-    stat = Path(f"/proc/{pid}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    wait_until("the end of the script's child", lambda: _is_dead(pid), 20.0)
+
+
+def _is_dead(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def test_a_script_that_cannot_be_run_says_nothing_about_the_resource() -> None:

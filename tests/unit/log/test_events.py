@@ -88,11 +88,11 @@ def test_a_process_without_standard_error_logs_and_goes_on_though_the_file_fails
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: FakeEvents
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
+    for number in range(1, 6):
+        (tmp_path / "log" / f"agent.log.{number}").mkdir(parents=True)  # no room to rotate to
     handle = setup_logging(tmp_path / "log", "a", file_bytes=1)  # each line rotates
     log = logging.getLogger("twinhull.agent")
     log.error("one")
-    for number in range(1, 6):
-        (tmp_path / "log" / f"agent.log.{number}").mkdir(parents=True, exist_ok=True)  # no room to rotate to
     log.error("two")
     handle.close()
     assert [text[-3:] for text in events.errors] == ["one", "two"]

@@ -37,6 +37,15 @@ def test_messages_of_other_threads_are_called_in_order_by_the_leader() -> None:
     assert seen == list(range(100))
 
 
+def test_a_stop_before_the_run_is_not_forgotten() -> None:
+    driven = Driven()
+    driven.loop.stop()
+    runner = threading.Thread(target=driven.loop.run, daemon=True)
+    runner.start()
+    runner.join(PATIENCE_S)
+    assert not runner.is_alive()
+
+
 def test_timers_fire_in_the_order_of_their_time_and_a_cancelled_one_does_not() -> None:
     now = [0.0]
     loop = Loop(lambda: None, stall_s=5.0, clock=lambda: now[0])
