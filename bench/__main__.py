@@ -19,10 +19,10 @@ from tests.lab.console import complain, say
 from tests.lab.lab import sweep_stale
 
 from bench import machine, report
-from bench.plan import Step, UnknownNameError, eta_s, rounds, select, with_needed
+from bench.plan import Step, UnknownNameError, eta_s, possible, rounds, select, with_needed
 from bench.rows import Sample, merged, rows
-from bench.stage import Stage, missing
-from bench.works import SYSTEMS, Work
+from bench.stage import Stage, missing, missing_for
+from bench.works import Work
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "performance.md"
@@ -52,10 +52,9 @@ def _run(options: argparse.Namespace, chosen: list[tuple[Work, str]]) -> int:
     for name in sweep_stale():
         say(f"removed lab {name}, which a crashed run had left")
     facts = machine.facts(REPOSITORY)
-    lacking = {system: programs for system in SYSTEMS if (programs := missing(system))}
-    for system, programs in lacking.items():
-        say(f"{system} is not measured: this machine lacks {', '.join(programs)}")
-    wanted = [(work, system) for work, system in with_needed(chosen) if system not in lacking]
+    wanted, lacks = possible(with_needed(chosen), missing, missing_for)
+    for lack in lacks:
+        complain(f"{lack.what} is not measured: this machine lacks {', '.join(lack.programs)}")
     directory = options.directory.resolve() / f"bench-{os.getpid()}"
     stage = Stage(directory, f"bench{os.getpid()}", options.seconds)
     try:
@@ -82,7 +81,7 @@ def _run(options: argparse.Namespace, chosen: list[tuple[Work, str]]) -> int:
     if facts["busy"]:
         say(f"The machine had a load of {facts['load']:.1f} before the run: only ratios mean something.")
     say(f"The figures are in {options.output}.")
-    return 1 if failures else 0
+    return 1 if failures or lacks else 0
 
 
 def _measure(

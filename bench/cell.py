@@ -66,6 +66,17 @@ class Cell:
                 self.enter(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd="/", **options
             )
 
+    def processes(self, match: str) -> list[int]:
+        """Numbers (as seen outside) of the cell's processes whose command line contains `match`; there must be one.
+
+        Raises:
+            LabError: there is none.
+        """
+        found = [pid for pid in processes.in_namespace_of(self._init) if match in processes.command_line(pid)]
+        if not found:
+            raise LabError(f"{match} does not run any more: its log is in {self.directory}")
+        return found
+
     def private(self, *paths: str) -> None:
         """Put directories of the cell in the place of directories of the machine."""
         for path in paths:

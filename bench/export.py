@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving import cpu_seconds, serve_file
+from bench.serving import cpu_seconds, serve_file
 
 SIZE_BYTES = 1 << 30
 JOBS: dict[str, tuple[str, ...]] = {

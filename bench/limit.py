@@ -9,11 +9,16 @@ WIRE_OF = {
     "write-4k-fsync": "round",
     "write-4k-depth16": "pipeline",
     "write-1m": "stream",
+    "iscsi-4k": "round",
+    "iscsi-4k-depth16": "pipeline",
+    "iscsi-1m": "stream",
     "resync-scattered": "stream",
     "resync-whole": "stream",
     "digests": "stream",
 }
 """What of the wire each work needs; reads need nothing."""
+ROUND_TRIPS = {"write-4k": 1, "write-4k-fsync": 2, "iscsi-4k": 1}
+"""Of the works that do one thing at a time."""
 
 
 def limit(work: str, local: Sample | None, wire: Sample | None) -> Sample:
@@ -22,7 +27,7 @@ def limit(work: str, local: Sample | None, wire: Sample | None) -> Sample:
 
     Args:
         work: its name.
-        local: the local path's figure, for works through the folder.
+        local: the local path's figure, for works through the folder or on the iSCSI disk.
         wire: see `WIRE_OF`; None for works that need none.
     """
     if wire is None:
@@ -31,8 +36,6 @@ def limit(work: str, local: Sample | None, wire: Sample | None) -> Sample:
     if local is None:
         return wire
     notes = {"local": local.value, "wire": wire.value}
-    if work == "write-4k":
-        return Sample(local.value + wire.value, notes)
-    if work == "write-4k-fsync":
-        return Sample(local.value + 2 * wire.value, notes)
+    if work in ROUND_TRIPS:
+        return Sample(local.value + ROUND_TRIPS[work] * wire.value, notes)
     return Sample(min(local.value, wire.value), notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .works import LIMIT, LOCAL, SYSTEMS, WORKS, Group, Work
@@ -53,9 +53,42 @@ def with_needed(chosen: Sequence[tuple[Work, str]]) -> list[tuple[Work, str]]:
     """The same, and the local path wherever a limit is asked for, which is made of it."""
     needed = [*chosen]
     for work, system in chosen:
-        if system == LIMIT and work.group is Group.PATH and (work, LOCAL) not in needed:
+        if system == LIMIT and LOCAL in work.systems and (work, LOCAL) not in needed:
             needed.append((work, LOCAL))
     return needed
+
+
+class Lack(NamedTuple):
+    """What this machine lacks for a part of what was chosen.
+
+    Args:
+        what: the system, or the group of works.
+        programs: that are missing.
+    """
+
+    what: str
+    programs: Sequence[str]
+
+
+def possible(
+    chosen: Sequence[tuple[Work, str]],
+    missing: Callable[[str], Sequence[str]],
+    missing_for: Callable[[Group], Sequence[str]],
+) -> tuple[list[tuple[Work, str]], list[Lack]]:
+    """What of it can be measured here, and what the rest lacks.
+
+    Args:
+        chosen: works and systems.
+        missing: programs that a system lacks.
+        missing_for: programs that all works of a group lack.
+    """
+    groups = [group for group in Group if any(work.group is group for work, _ in chosen)]
+    systems = [name for name in SYSTEMS if any(system == name for _, system in chosen)]
+    no_groups = {group: lacking for group in groups if (lacking := missing_for(group))}
+    no_systems = {name: lacking for name in systems if (lacking := missing(name))}
+    able = [(work, name) for work, name in chosen if work.group not in no_groups and name not in no_systems]
+    lacks = [Lack(group.value, programs) for group, programs in no_groups.items()]
+    return able, lacks + [Lack(name, programs) for name, programs in no_systems.items()]
 
 
 def rounds(chosen: Sequence[tuple[Work, str]], repeats: int) -> list[list[Step]]:

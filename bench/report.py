@@ -15,6 +15,7 @@ COLOURS = {
     "local": "#c9d1d6",
     "glusterfs": "#d9822b",
     "qemu-mirror": "#8e6bb0",
+    "tgt": "#5f9e6e",
 }
 BAR, GAP, LEFT, RIGHT, WIDE = 16, 10, 110, 90, 720
 
@@ -33,7 +34,7 @@ def section(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     for group in Group:
         works = [work for work in WORKS if work.group is group and any(key[0] == work.name for key in by_key)]
         if works:
-            lines += [f"### {group.value.capitalize()}", "", *_table(works, by_key), ""]
+            lines += [f"### {group.value[0].upper()}{group.value[1:]}", "", *_table(works, by_key), ""]
             lines += (
                 [f"![{group.value}](performance-{group.name.lower()}.svg)", ""] if _plotted(group) else []
             )
@@ -64,7 +65,7 @@ def plots(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _plotted(group: Group) -> bool:
-    return group in (Group.PATH, Group.RESYNC)
+    return group in (Group.PATH, Group.ISCSI, Group.RESYNC)
 
 
 def _about(facts: Mapping[str, Any]) -> str:

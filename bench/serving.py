@@ -1,4 +1,4 @@
-"""What the benches of exports share: a loop that does nothing but the file's own I/O, and the processor time it took."""
+"""What measures exports by themselves: a loop that does nothing but the file's own I/O, and the processor time it took."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def serve_file(export: Export, backing: str) -> None:
                 elif request.op is Op.READ:
                     export.reply(request.tag, 0, os.pread(file, request.length_bytes, request.offset_bytes))
                 else:
+                    if request.op is Op.FLUSH:
+                        os.fdatasync(file)
                     export.reply(request.tag)
     finally:
         export.close()

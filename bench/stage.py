@@ -12,21 +12,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.lab.commands import LabError
+from tests.lab.commands import LabError, run
 
-from bench import fio, logs
+from bench import fio, initiator, logs
 from bench.cell import environment
 from bench.limit import WIRE_OF, limit
 from bench.plan import Step
 from bench.rows import Sample
-from bench.systems import gluster, qemu
-from bench.systems.base import Driver, System
+from bench.systems import gluster, qemu, tgt
+from bench.systems.base import Disk, DiskDriver, Driver, System
 from bench.systems.gluster import Gluster
-from bench.systems.local import Local
+from bench.systems.local import Local, LocalDisk
+from bench.systems.offered import Offered
 from bench.systems.pair import Pair
 from bench.systems.qemu import QemuMirror
+from bench.systems.tgt import Tgt
 from bench.systems.wire import Wire
-from bench.works import GLUSTER, LIMIT, LOCAL, QEMU, TWINHULL, Group
+from bench.works import GLUSTER, LIMIT, LOCAL, QEMU, TGT, TWINHULL, Group
 
 MB = 1e6
 SCATTERED_BYTES = 32 << 20
@@ -38,12 +40,26 @@ MODULE_FILE_BYTES = 64 << 20
 TIB = 1 << 40
 SIZES = {"open-1t": TIB, "open-10t": 10 * TIB}
 OPEN_TIMEOUT_S = 120.0
-NEEDED: Mapping[str, tuple[str, ...]] = {GLUSTER: gluster.NEEDED, QEMU: qemu.NEEDED}
+NEEDED: Mapping[str, tuple[str, ...]] = {GLUSTER: gluster.NEEDED, QEMU: qemu.NEEDED, TGT: tgt.NEEDED}
 
 
 def missing(system: str) -> list[str]:
     """Programs that a system needs and this machine lacks."""
     return [program for program in NEEDED.get(system, ()) if shutil.which(program) is None]
+
+
+def missing_for(group: Group) -> list[str]:
+    """What all works of a group need and this machine lacks."""
+    if group is not Group.ISCSI:
+        return []
+    if shutil.which(initiator.PROGRAM) is None:
+        return [initiator.PROGRAM]
+    return [] if initiator.speaks(_refusal()) else [initiator.DRIVER]
+
+
+def _refusal() -> str:
+    """What the initiator says of a disk that is not there."""
+    return run([initiator.PROGRAM, "info", initiator.NO_DISK], check=False).stderr
 
 
 class Stage:
@@ -62,6 +78,7 @@ class Stage:
         self._last: dict[tuple[str, int], Sample] = {}
         self._tables: dict[Group, Callable[[Step], Sample]] = {
             Group.PATH: self._path,
+            Group.ISCSI: self._iscsi,
             Group.RESYNC: self._resync,
             Group.DETECT: self._detect,
             Group.MANY: self._many,
@@ -125,6 +142,20 @@ class Stage:
             ends: Wire = self._have("wire", lambda path: Wire(path, f"{self._name}-wire"))
             wire = ends.measure(what, self._seconds)
         return limit(step.work.name, self._last.get((step.work.name, step.repeat)), wire)
+
+    # -- the iSCSI disk ----------------------------------------------------------------------------------
+
+    def _iscsi(self, step: Step) -> Sample:
+        key = f"disk of {step.system}"
+        if key not in self._made:
+            makers: dict[str, Callable[[Path], Disk]] = {
+                TWINHULL: lambda path: Offered(path, f"{self._name}-disk"),
+                LOCAL: LocalDisk,
+                TGT: Tgt,
+            }
+            self._made[key] = DiskDriver(self._have(f"disk-{step.system}", makers[step.system]))
+        driver: DiskDriver = self._made[key]
+        return driver.measure(step.work.name, self._seconds)
 
     # -- copies between the nodes ------------------------------------------------------------------------
 

@@ -6,16 +6,20 @@ import enum
 from dataclasses import dataclass
 
 TWINHULL, LIMIT, LOCAL, GLUSTER, QEMU = "twinhull", "limit", "local", "glusterfs", "qemu-mirror"
-SYSTEMS = (TWINHULL, LIMIT, LOCAL, GLUSTER, QEMU)
-EVERYBODY = frozenset(SYSTEMS)
+TGT = "tgt"
+SYSTEMS = (TWINHULL, LIMIT, LOCAL, GLUSTER, QEMU, TGT)
+FOLDERS = frozenset({TWINHULL, LIMIT, LOCAL, GLUSTER, QEMU})
+DISKS = frozenset({TWINHULL, LIMIT, LOCAL, TGT})
 OURS = frozenset({TWINHULL})
 OURS_AND_LIMIT = frozenset({TWINHULL, LIMIT})
+CPU_WORK = "iscsi-cpu"
 
 
 class Group(enum.Enum):
     """Works that share what has to be set up for them; measured one group after the other."""
 
     PATH = "the folder"
+    ISCSI = "the iSCSI disk"
     RESYNC = "resynchronising"
     DETECT = "loss of the primary"
     MANY = "32 modules"
@@ -46,7 +50,11 @@ class Work:
 
 
 def _path(name: str, title: str, unit: str, goal: str) -> Work:
-    return Work(name, title, unit, goal, Group.PATH, EVERYBODY, unit == "ms")
+    return Work(name, title, unit, goal, Group.PATH, FOLDERS, unit == "ms")
+
+
+def _disk(name: str, title: str, unit: str, goal: str, systems: frozenset[str] = DISKS) -> Work:
+    return Work(name, title, unit, goal, Group.ISCSI, systems, unit in ("ms", "us"))
 
 
 def _ours(name: str, title: str, unit: str, goal: str, group: Group) -> Work:
@@ -66,6 +74,18 @@ WORKS = (
     _path("read-1m", "1 MiB sequential reads", "MB/s", "within 1.1 x of local"),
     _ours("memory-idle", "memory of agent or worker at rest, the larger", "MiB", "under 60 MB", Group.PATH),
     _ours("memory-loaded", "the same under load", "MiB", "under 60 MB", Group.PATH),
+    _disk("iscsi-4k", "4 KiB write, one at a time", "ms", "none set"),
+    _disk("iscsi-4k-depth16", "4 KiB writes, 16 at a time", "1/s", "20,000/s"),
+    _disk("iscsi-1m", "1 MiB sequential writes", "MB/s", "600 MB/s"),
+    _disk("iscsi-read-4k", "4 KiB read, one at a time", "ms", "none set"),
+    _disk("iscsi-read-1m", "1 MiB sequential reads", "MB/s", "none set"),
+    _disk(
+        CPU_WORK,
+        "processor time of all servers for a 4 KiB write, 16 at a time",
+        "us",
+        "as little as can be",
+        DISKS - {LIMIT},
+    ),
     _copy("resync-scattered", "resync of scattered changed blocks", "80 % of the raw TLS stream"),
     _copy("resync-whole", "resync of a whole volume", "80 % of the raw TLS stream"),
     _copy("digests", "comparison by digests", "80 % of the raw TLS stream"),

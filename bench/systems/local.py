@@ -1,46 +1,59 @@
-"""The local path without replication: our export, a server that does nothing but the file's own I/O, loop device, ext4."""
+"""The local path without replication: our export, and a server that does nothing but the file's own I/O.
+
+In a process of its own: python -m bench.systems.local folder|disk WHERE BACKING
+"""
 
 from __future__ import annotations
 
-import os
-import selectors
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.lab.waiting import wait_until
 
-from bench import fio
+from bench import fio, initiator
 from bench.cell import Cell, environment, loop_device, mounted
+from bench.serving import serve_file
 
 SIZE_BYTES = 2 << 30
 START_TIMEOUT_S = 30.0
+MODULE = "bench.systems.local"
+FOLDER, DISK = "folder", "disk"
+NAME = "iqn.2026-11.io.twinhull:bench.local"
+PORT = 3260
 
 
-class Local:
-    """See `base.System`."""
+class Server:
+    """The server of one kind in a cell of its own.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of the cell.
+        kind: FOLDER (a file in `directory`/export) or DISK (an iSCSI disk on PORT).
+        size_bytes: of the file that it serves.
+    """
+
+    def __init__(self, directory: Path, kind: str, size_bytes: int) -> None:
         self.cell = Cell(directory)
         try:
-            mount_dir, backing = directory / "export", directory / "backing"
+            backing = directory / "backing"
             with backing.open("wb") as file:
-                file.truncate(SIZE_BYTES)
-            argv: list[str | Path] = [sys.executable, "-m", "bench.systems.local", mount_dir, backing]
+                file.truncate(size_bytes)
+            argv: list[str | Path] = [
+                sys.executable,
+                "-m",
+                MODULE,
+                kind,
+                directory / "export",
+                backing,
+            ]
             self._server = self.cell.popen(argv, "server.log", env=environment())
             ready = directory / "server.log"
             wait_until(
                 "the local server", lambda: "ready" in ready.read_text(encoding="utf-8"), START_TIMEOUT_S
             )
-            self.folder = mounted(self.cell, loop_device(self.cell, mount_dir / "disk"))
         except BaseException:
             self.cell.close()
             raise
-
-    @property
-    def target(self) -> list[str]:
-        """A file in the folder."""
-        return fio.of_file(f"{self.folder}/bench.dat")
 
     def run(self, argv: list[str], timeout_s: float) -> str:
         """Run a command in the cell."""
@@ -52,29 +65,52 @@ class Local:
         self._server.wait()
 
 
-def serve(mount_dir: Path, backing: Path) -> None:
-    """Answer every request of the export with the file's own I/O, until the end of the process."""
-    from twinhull.exports.base import Op
-    from twinhull.exports.fuse.export import FuseExport
+class Local(Server):
+    """Our FUSE export, loop device, ext4. See `base.System`."""
 
-    export = FuseExport(mount_dir, SIZE_BYTES)
-    file = os.open(backing, os.O_RDWR)
-    selector = selectors.DefaultSelector()
-    selector.register(export.fileno(), selectors.EVENT_READ)
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, FOLDER, SIZE_BYTES)
+        try:
+            self.folder = mounted(self.cell, loop_device(self.cell, directory / "export" / "disk"))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def target(self) -> list[str]:
+        """A file in the folder."""
+        return fio.of_file(f"{self.folder}/bench.dat")
+
+
+class LocalDisk(Server):
+    """Our iSCSI export. See `base.Disk`."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, DISK, initiator.DISK_BYTES)
+
+    @property
+    def url(self) -> str:
+        """The disk, open to everybody in the cell."""
+        return f"iscsi://127.0.0.1:{PORT}/{NAME}/0"
+
+    def servers(self) -> list[int]:
+        """The one server."""
+        return self.cell.processes(MODULE)
+
+
+def serve(kind: str, mount_dir: Path, backing: Path) -> None:
+    """Answer every request of the export with the file's own I/O, until the end of the process."""
+    from twinhull.exports.fuse.export import FuseExport
+    from twinhull.exports.iscsi import IscsiExport, TargetSettings
+
+    export: Any
+    if kind == FOLDER:
+        export = FuseExport(mount_dir, SIZE_BYTES)
+    else:
+        export = IscsiExport(TargetSettings(NAME, initiator.DISK_BYTES, bytes(16), None), port=PORT)
     print("ready", flush=True)
-    while selector.select():
-        for request in export.receive():
-            if request.op is Op.WRITE:
-                os.pwrite(file, request.data or b"", request.offset_bytes)
-                export.reply(request.tag)
-            elif request.op is Op.READ:
-                export.reply(request.tag, 0, os.pread(file, request.length_bytes, request.offset_bytes))
-            else:
-                if request.op is Op.FLUSH:
-                    os.fdatasync(file)
-                export.reply(request.tag)
+    serve_file(export, str(backing))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(Path(sys.argv[1]), Path(sys.argv[2]))
+    serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.integration.failover.watching import WORKER, client_of, in_network_of
@@ -36,10 +37,18 @@ class Pair:
         size: of each volume, as in cluster.yml.
         timeout_s: T of the modules.
         count: of modules.
+        words: more of cluster.yml for each module.
     """
 
     def __init__(
-        self, directory: Path, name: str, *, size: str = "4 GiB", timeout_s: float = 10.0, count: int = 1
+        self,
+        directory: Path,
+        name: str,
+        *,
+        size: str = "4 GiB",
+        timeout_s: float = 10.0,
+        count: int = 1,
+        words: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         names = [f"M{number}" for number in range(1, count + 1)]
         self.lab = Lab(directory, name)
@@ -48,10 +57,11 @@ class Pair:
         self.primary_name = "a"
         self.lab.up()
         try:
-            words = {
-                module: _words(number, module, size, timeout_s) for number, module in enumerate(names, 1)
+            modules = {
+                module: {**_words(number, module, size, timeout_s), **words}
+                for number, module in enumerate(names, 1)
             }
-            self.lab.install_twinhull(words)
+            self.lab.install_twinhull(modules)
             self.lab.wait_agents(PATIENCE_S + MORE_PATIENCE_S * count)
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 list(pool.map(self._protect, names))

@@ -6,11 +6,11 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from bench import fio, logs, report
+from bench import fio, initiator, logs, report
 from bench.limit import limit
-from bench.plan import UnknownNameError, eta_s, rounds, select, with_needed
+from bench.plan import Lack, UnknownNameError, eta_s, possible, rounds, select, with_needed
 from bench.rows import Sample, merged, rows
-from bench.works import LIMIT, LOCAL, SYSTEMS, TWINHULL, WORKS
+from bench.works import CPU_WORK, LIMIT, LOCAL, SYSTEMS, TGT, TWINHULL, WORKS, Group
 
 FACTS = {
     "date": "2026-01-01",
@@ -45,8 +45,37 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are() -> None:
         select("wirte-4k")
 
 
-def test_the_limit_of_a_folder_brings_its_local_path_with_it_and_comes_after_it() -> None:
-    (steps,) = rounds(with_needed(select("write-4k limit twinhull")), 3)
+def test_a_system_named_alone_means_all_that_it_can_do() -> None:
+    assert {(w.group, s) for w, s in select("tgt")} == {(Group.ISCSI, TGT)}
+    assert [(w.name, s) for w, s in select("iscsi-4k tgt")] == [("iscsi-4k", TGT)]
+
+
+def test_every_work_on_the_iscsi_disk_has_its_job_and_nothing_else_has() -> None:
+    assert set(initiator.JOBS) == {work.name for work in WORKS if work.group is Group.ISCSI}
+
+
+def test_what_a_machine_lacks_is_told_by_name_and_the_rest_is_measured() -> None:
+    chosen = select("iscsi-4k write-4k twinhull tgt glusterfs")
+    able, lacks = possible(chosen, lambda system: ["tgtd"] if system == TGT else [], lambda _: [])
+    assert [(w.name, s) for w, s in able] == [
+        ("write-4k", "twinhull"),
+        ("write-4k", "glusterfs"),
+        ("iscsi-4k", "twinhull"),
+    ]
+    assert lacks == [Lack(TGT, ["tgtd"])]
+    able, lacks = possible(chosen, lambda _: [], lambda group: ["qemu-img"] * (group is Group.ISCSI))
+    assert {w.name for w, _ in able} == {"write-4k"}
+    assert lacks == [Lack("the iSCSI disk", ["qemu-img"])]
+
+
+def test_what_was_not_chosen_is_not_missed() -> None:
+    chosen = select("write-4k twinhull")
+    assert possible(chosen, lambda system: [] if system == TWINHULL else ["x"], lambda _: []) == (chosen, [])
+
+
+@pytest.mark.parametrize("work", ["write-4k", "iscsi-4k"])
+def test_the_limit_of_a_local_path_brings_it_along_and_comes_after_it(work: str) -> None:
+    (steps,) = rounds(with_needed(select(f"{work} limit twinhull")), 3)
     for repeat in range(3):
         systems = [step.system for step in steps if step.repeat == repeat]
         assert sorted(systems) == sorted([TWINHULL, LIMIT, LOCAL])
@@ -93,6 +122,9 @@ def test_a_partial_run_replaces_only_what_it_measured() -> None:
 def test_limits_are_sums_of_times_and_the_slower_of_rates() -> None:
     assert limit("write-4k", Sample(0.1), Sample(0.2)).value == pytest.approx(0.3)
     assert limit("write-4k-fsync", Sample(1.0), Sample(0.2)).value == pytest.approx(1.4)
+    assert limit("iscsi-4k", Sample(0.1), Sample(0.2)).value == pytest.approx(0.3)
+    assert limit("iscsi-4k-depth16", Sample(9000.0), Sample(15000.0)).value == 9000.0
+    assert limit("iscsi-read-1m", Sample(800.0), None).value == 800.0
     assert limit("write-1m", Sample(900.0), Sample(700.0)).value == 700.0
     assert limit("read-4k", Sample(0.1), None).value == 0.1
     assert limit("resync-whole", None, Sample(700.0)).value == 700.0
@@ -110,6 +142,37 @@ def test_fio_figures_come_in_the_unit_of_the_work() -> None:
     side["total_ios"] = 0
     with pytest.raises(ValueError, match="did nothing"):
         fio.sample("read-4k", json.dumps({"jobs": [{"write": side, "read": side}]}))
+
+
+def test_the_initiator_is_asked_for_what_the_work_says() -> None:
+    url = "iscsi://127.0.0.1:1/x/0"
+    write = initiator.command(initiator.JOBS["iscsi-4k-depth16"], url, 500)
+    assert write[:4] == ["qemu-img", "bench", "-f", "raw"] and write[-1] == url and "-w" in write
+    assert write[write.index("-c") + 1] == "500" and write[write.index("-d") + 1] == "16"
+    assert "-w" not in initiator.command(initiator.JOBS["iscsi-read-1m"], url, 500)
+
+
+def test_small_requests_meet_all_of_the_disk_before_any_block_comes_twice() -> None:
+    job = initiator.JOBS["iscsi-4k"]
+    blocks = initiator.DISK_BYTES // job.size_bytes
+    assert len({number * job.step_bytes % initiator.DISK_BYTES for number in range(blocks)}) == blocks
+
+
+def test_what_the_initiator_says_becomes_figures_in_the_unit_of_the_work() -> None:
+    said = "Sending 1000 write requests, 4096 bytes each\nRun completed in 0.500 seconds.\n"
+    assert initiator.took_s(said) == 0.5
+    for silent in ("", "Run completed in 0.000 seconds."):
+        with pytest.raises(ValueError, match="did not tell"):
+            initiator.took_s(silent)
+    assert initiator.sample("iscsi-4k", 1000, 0.5, 0.125) == Sample(0.5, {"cpu_us": 125.0})
+    assert initiator.sample("iscsi-4k-depth16", 1000, 0.5, 0.1).value == 2000.0
+    assert initiator.sample("iscsi-1m", 1000, 0.5, 0.1).value == pytest.approx(2097.152)
+    assert initiator.sample(CPU_WORK, 1000, 0.5, 0.125) == Sample(125.0, {"per_s": 2000.0})
+
+
+def test_an_initiator_without_its_driver_is_found_out() -> None:
+    assert not initiator.speaks("qemu-img: Could not open 'iscsi://x': Unknown protocol 'iscsi'")
+    assert initiator.speaks("qemu-img: Could not open 'iscsi://x': iSCSI: Failed to connect to LUN")
 
 
 def test_the_last_copy_in_a_log_is_timed() -> None:
@@ -132,5 +195,8 @@ def test_the_page_gets_tables_a_mark_of_a_busy_machine_and_plots_that_are_svg() 
     assert "only the ratios" in text and "1.5 (1 to 2)" in text
     for svg in report.plots(found).values():
         assert ElementTree.fromstring(svg).tag.endswith("svg")
+    disks = rows({("iscsi-4k", TGT): [Sample(1.0)]})
+    assert "### The iSCSI disk" in report.section(disks, FACTS)
+    assert TGT in report.plots(disks)["performance-iscsi.svg"]
     with pytest.raises(ValueError, match="marks"):
         report.replaced("a page", "text")
