@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twinhull.agent import initiator
+
 from . import agent_service, paths, twinhull_cli
 from .files import FileSystemError
 from .model import HostState, set_hibernation
+from .registry import ModelRegistry
 from .seam import Command, Ran, UnknownWorkError
 
 if TYPE_CHECKING:
@@ -114,9 +117,17 @@ def _python_module(
             raise UnknownWorkError("twinhull is asked on a host that is of no site")
         told = twinhull_cli.run(host, machine.cluster, words, command.stdin)
         return Ran(told.exit_code, told.stdout, told.stderr)
+    if module == "twinhull.agent.initiator":
+        return _initiator(host, words)
     if module == "compileall":
         return Ran(0)
     raise UnknownWorkError(f"Python is to run the module {module} {words!r}")
+
+
+def _initiator(host: HostState, words: list[str]) -> Ran:
+    """The real program, over the registry and the configuration of the stand-in."""
+    code, text = initiator.answer(words, ModelRegistry(host), lambda: twinhull_cli.configuration_of(host))
+    return Ran(code, stderr=text) if code else Ran(0, text)
 
 
 def _package(host: HostState, program: str, name: str) -> bool:

@@ -20,7 +20,7 @@ from .cluster import Cluster
 from .endpoint import Output
 from .files import FileSystemError
 from .handlers import HANDLERS, NO_CHECK_MODE, Call, ModuleFailedError
-from .model import Fault, HostState, ModuleCall, PlannedFault
+from .model import BOOTS, Fault, HostState, ModuleCall, PlannedFault
 from .seam import Command, Ran, UnknownWorkError
 
 
@@ -382,6 +382,7 @@ class ModelMachine:
         state = self.state
         state.boot.number += 1
         state.boot.time_s = self._clock()
+        state.registry_set(BOOTS, "BootId", "dword", state.registry_get(BOOTS, "BootId") + 1)
         state.pending_reboot = False
         state.features_pending.clear()
         for key, service in list(state.services.items()):

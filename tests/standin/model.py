@@ -19,6 +19,9 @@ NAMES = {
     "11-home": ("Microsoft Windows 11 Home", "10.0.22631.0"),
 }
 
+ADAPTERS = r"HKLM:\SYSTEM\CurrentControlSet\Control\Class\{4d36e97b-e325-11ce-bfc1-08002be10318}"
+BOOTS = r"HKLM:\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -346,6 +349,10 @@ def new_host(
         "dword",
         int(not host.is_server),
     )
+    for number, driver in (("0001", "Some other controller"), ("0004", "Microsoft iSCSI Initiator")):
+        host.registry_set(rf"{ADAPTERS}\{number}", "DriverDesc", "string", driver)
+    host.registry_set(rf"{ADAPTERS}\0004\Parameters", "MaxRequestHoldTime", "dword", 60)
+    host.registry_set(BOOTS, "BootId", "dword", 7)
     return host
 
 

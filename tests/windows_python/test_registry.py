@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 
 import pytest
@@ -29,5 +31,15 @@ def test_the_time_outs_are_set_and_restored_in_the_registry() -> None:
     assert timers.look(registry).active
     found = timers.restore(registry)
     assert (found.disk_s, found.hold_s) == (disk_s, 60)
-    assert timers.main(["show"]) == 0
-    assert timers.main(["nonsense"]) == 2
+
+
+def test_a_playbook_asks_for_it_by_a_program_of_its_own() -> None:
+    """No module is mounted by the initiator of a host that has no configuration."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "twinhull.agent.initiator", "fit"], capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 1 and "time-outs of the iSCSI initiator stay as they are" in ran.stderr
+    ran = subprocess.run(
+        [sys.executable, "-m", "twinhull.agent.initiator", "restore"], capture_output=True, text=True, timeout=100
+    )  # fmt: skip
+    assert ran.returncode == 0 and not json.loads(ran.stdout)["changed"]

@@ -1,7 +1,7 @@
 """The time-outs of the iSCSI initiator and of disks on Windows: they must outlast any time that a volume holds its I/O.
 
-`python -m twinhull.attach.windows_timers show | set SECONDS | restore` prints JSON. Values of before are kept in the
-registry and put back by `restore`. Windows reads them at boot: until a boot was seen after them they do not count.
+Values of before are kept in the registry and put back by `restore`. Windows reads them at boot: until a boot was seen after
+them they do not count. `agent.initiator` is the program around this.
 
 Sources: "iSCSI Initiator registry entries" (MaxRequestHoldTime, LinkDownTime) and "Registry entries for SCSI miniport
 drivers" (TimeOutValue) of the Windows documentation. The instance is found by the driver's description.
@@ -9,7 +9,6 @@ drivers" (TimeOutValue) of the Windows documentation. The instance is found by t
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -189,21 +188,3 @@ if sys.platform == "win32":
                 winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key, 0, winreg.KEY_SET_VALUE) as opened,
             ):
                 winreg.DeleteValue(opened, name)
-
-    def main(argv: Sequence[str]) -> int:
-        """Do what the command line says."""
-        registry = HostRegistry()
-        if argv[:1] == ["set"] and len(argv) == 2:
-            timers = set_timers(registry, int(argv[1]))
-        elif list(argv) == ["restore"]:
-            timers = restore(registry)
-        elif list(argv) == ["show"]:
-            timers = look(registry)
-        else:
-            sys.stderr.write(f"{__doc__}\n")
-            return 2
-        sys.stdout.write(json.dumps(told(timers)) + "\n")
-        return 0
-
-    if __name__ == "__main__":
-        sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tests.standin import bundle
 from tests.standin.fleet import INSTALLATION, Fleet, Run, Site, default_module
-from tests.standin.model import Fault, HostState, PlannedFault
+from tests.standin.model import ADAPTERS, BOOTS, Fault, HostState, PlannedFault
 from tests.standin.twinhull_cli import ETC
 
 INSTALL = "playbooks/install.yml"
@@ -147,7 +147,17 @@ def test_a_server_gets_the_feature_and_a_client_edition_the_optional_feature(sto
     lyon, basel = _site(story, "lyon").a.state, _site(story, "basel").a.state
     assert lyon.features["Hyper-V"] and not lyon.features_pending
     assert basel.optional_features["Microsoft-Hyper-V-All"]
-    assert (lyon.boot.number, basel.boot.number) == (2, 2)
+    assert (lyon.boot.number, basel.boot.number) == (3, 3)  # for Hyper-V, and for the time-outs
+
+
+def test_disks_and_the_initiator_wait_long_enough_and_were_booted_with_that(story: Story) -> None:
+    for name in WHOLE:
+        state = _site(story, name).a.state
+        disk = r"HKLM:\SYSTEM\CurrentControlSet\Services\Disk"
+        assert state.registry_get(disk, "TimeOutValue") == 90
+        assert state.registry_get(rf"{ADAPTERS}\0004\Parameters", "MaxRequestHoldTime") == 90
+        seen = state.registry_get(r"HKLM:\SOFTWARE\Twinhull\InitiatorTimeouts", "SeenAtBoot")
+        assert seen < state.registry_get(BOOTS, "BootId")
 
 
 def test_a_client_edition_is_kept_awake_and_the_old_values_are_kept(story: Story) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.standin import bundle
 from tests.standin.cluster import Replica
 from tests.standin.fleet import INSTALLATION, Fleet, Run, install_by_hand
+from tests.standin.model import ADAPTERS
 from tests.standin.twinhull_cli import ETC
 
 UPGRADE, UNINSTALL = "playbooks/upgrade.yml", "playbooks/uninstall.yml"
@@ -41,6 +42,19 @@ class Story:
     after_refused: Seen
     removed: Run
     before_removal: dict[str, str]
+    raised: list[tuple[int | None, int]]
+
+
+def _time_outs(fleet: Fleet) -> list[tuple[int | None, int]]:
+    """Of disks and of the initiator, on each host of lyon."""
+    disk = r"HKLM:\SYSTEM\CurrentControlSet\Services\Disk"
+    return [
+        (
+            host.state.registry_get(disk, "TimeOutValue"),
+            host.state.registry_get(rf"{ADAPTERS}\0004\Parameters", "MaxRequestHoldTime"),
+        )
+        for host in fleet.sites["lyon"].hosts.values()
+    ]
 
 
 def _seen(fleet: Fleet) -> Seen:
@@ -79,6 +93,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         for node in fleet.sites["lyon"].cluster.nodes.values():
             node.replicas["VM1"].state = "STOP"
         kept = dict(fleet.sites["lyon"].a.state.files.tree())
+        raised = _time_outs(fleet)
         removed = fleet.play(UNINSTALL, "--limit", "site_lyon", extra=confirmed)
         yield Story(
             fleet,
@@ -93,6 +108,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             after_refused,
             removed,
             kept,
+            raised,
         )
 
 
@@ -137,6 +153,13 @@ def test_removal_leaves_volumes_configuration_and_certificates(story: Story) -> 
     now = story.fleet.sites["lyon"].a.state.files.tree()
     kept = {path for path in story.before_removal if path.startswith((rf"{ETC}\data", rf"{ETC}\pki"))}
     assert kept <= set(now)
+
+
+def test_time_outs_are_raised_by_the_upgrade_and_put_back_by_the_removal(story: Story) -> None:
+    assert story.raised == [(90, 90), (90, 90)]
+    assert _time_outs(story.fleet) == [(None, 60), (None, 60)]
+    for host in story.fleet.sites["lyon"].hosts.values():
+        assert not [key for key in host.state.registry if key.startswith(r"hklm:\software\twinhull")]
 
 
 def test_every_module_got_arguments_that_its_documentation_knows(story: Story) -> None:
