@@ -30,6 +30,7 @@ from twinhull.worker.parts import open_rescue_store, rescue_directory, volume_di
 from twinhull.worker.rescue_view import OldVolume
 
 from .jobs import Job
+from .rescue_image import vhd_footer, write_image
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 READY_S = 60.0
 GONE_S = 10.0
 MAX_LISTED = 100_000
-IMAGE_STEP_BYTES = 1 << 20
 WORDS = {
     Stage.OPEN: "the copy is not complete; it can be seen and rolled back to",
     Stage.GIVEN_UP: "given up; the copy is not complete",
@@ -114,6 +114,7 @@ class Rescues:
 
     def mount(self, module: str, number: int, *, partial: bool, job: Job | None = None) -> Path:
         """Show the old file system read-only. Where it is. Raises TwinhullError."""
+        rescue_mount.require_platform(module, number)
         folder = self._folder(module, number)
         if rescue_mount.is_mounted(folder):
             return folder
@@ -163,7 +164,8 @@ class Rescues:
         """Take the mount away. Whether there was one. Raises AttachError naming who holds it."""
         folder = self._folder(module, number)
         was = rescue_mount.is_mounted(folder)
-        self._take_away(folder)
+        if was or sys.platform != "win32":  # there nothing is ever mounted, nor left half mounted
+            self._take_away(folder)
         return was
 
     def _take_away(self, folder: Path) -> None:
@@ -228,24 +230,20 @@ class Rescues:
         return f"The files are in {target} on {self._agent.node.node}."
 
     def export_image(self, module: str, number: int, target: Path, job: Job, *, partial: bool) -> str:
-        """Write the whole old volume into a sparse file."""
+        """Write the whole old volume into a file; as a virtual disk where its name ends with `.vhd`."""
         _check_target(target)
         with self._store(module) as store, _opened(store, module, number) as rescue:
             _check_viewable(rescue.about, number, partial=partial)
-            data = platform_directory(volume_directory(self._agent.node, module)).open(DATA_FILE)
-            old = OldVolume(rescue, data, partial=partial)
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.truncate(old.size_bytes)
-                for at in range(0, old.size_bytes, IMAGE_STEP_BYTES):
-                    content = old.read(at, min(IMAGE_STEP_BYTES, old.size_bytes - at))
-                    if content.count(0) != len(content):
-                        file.seek(at)
-                        file.write(content)
-                    job.progress(f"writing {target}", at, old.size_bytes)
-                file.flush()
-                os.fsync(file.fileno())
-            data.close()
+            footer = (
+                vhd_footer(rescue.about.volume_bytes, target.name) if target.suffix.lower() == ".vhd" else b""
+            )
+            with contextlib.closing(
+                platform_directory(volume_directory(self._agent.node, module)).open(DATA_FILE)
+            ) as data:
+                old = OldVolume(rescue, data, partial=partial)
+                write_image(
+                    old, target, footer, lambda at: job.progress(f"writing {target}", at, old.size_bytes)
+                )
         return f"The old volume of {module} is in {target} on {self._agent.node.node}."
 
     # ---- changing -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from ..errors import AttachError
@@ -12,6 +13,16 @@ from .commands import run, run_well
 TIMEOUT_S = 120.0
 # The device takes writes (into thin air), so that the journal is replayed; the mount itself takes none.
 OPTIONS = {"ext4": "ro,nodev,nosuid,noatime", "xfs": "ro,nodev,nosuid,noatime,nouuid"}
+
+
+def require_platform(module: str, number: int) -> None:
+    """Refuse where this version cannot show an old file system. Raises AttachError, which says what can be done there."""
+    if sys.platform == "win32":
+        raise AttachError(
+            f"Rescue {number} of {module} cannot be mounted on a Windows host by this version, only exported.",
+            rf"Write `twinhull rescue export {module} {number} --image D:\{module}-{number}.vhd`, then open that file with "
+            "`Mount-VHD -ReadOnly`.",
+        )
 
 
 def mount(file: Path, folder: Path) -> None:
@@ -63,7 +74,9 @@ def unmount(folder: Path) -> None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Whether anything is mounted there."""
+    """Whether anything is mounted there; never on Windows, see `require_platform`."""
+    if sys.platform == "win32":
+        return False
     return linux_cmd.top_mount(holders.own_mounts(), folder) is not None
 
 

@@ -324,7 +324,9 @@ def _add_rescue(group: _Commands) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--to", metavar="DIR", help="a directory that is not there yet, on that node")
     where.add_argument(
-        "--image", metavar="FILE", help="write the old volume as a disk image in place of files"
+        "--image",
+        metavar="FILE",
+        help="write the old volume as a disk image in place of files; FILE.vhd: as a virtual disk",
     )
     parser.add_argument("--partial", action="store_true", help=partial)
     help_text = "put a stopped replica whose source died half-way back to its last consistent state"
