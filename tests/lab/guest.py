@@ -13,6 +13,7 @@ from pathlib import Path
 from .commands import LabError, run
 
 FILES = Path(__file__).with_name("guest_files")
+RECORDER = FILES / "recorder.c"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 MODULES = (
     "virtio_ring",
@@ -188,31 +189,26 @@ def _make_initrd(unpacked: Path, draft: Path) -> None:
     tree = draft / "tree"
     for directory in ("bin", "sbin", "modules", "etc/acpi/PWRF", "usr/sbin", "proc", "sys", "dev"):
         (tree / directory).mkdir(parents=True)
-    _install("/bin/busybox", tree / "bin/busybox")
-    for applet in APPLETS.split():
-        (tree / "bin" / applet).symlink_to("busybox")
+    install("/bin/busybox", tree / "bin/busybox")
+    link_applets(tree, APPLETS)
     for program in PROGRAMS:
-        _install(program, tree / program.lstrip("/"))
-    for library in _libraries(PROGRAMS):
-        _install(library, tree / library.lstrip("/"))
-    _install(FILES / "init", tree / "init")
-    _install(FILES / "shutdown", tree / "sbin/shutdown")
+        install(program, tree / program.lstrip("/"))
+    for library in libraries(PROGRAMS):
+        install(library, tree / library.lstrip("/"))
+    install(FILES / "init", tree / "init")
+    install(FILES / "shutdown", tree / "sbin/shutdown")
     (tree / "etc/acpi/PWRF/00000080").symlink_to("/sbin/shutdown")
-    recorder = tree / "bin/recorder"
-    run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", recorder, FILES / "recorder.c"])
-    order = [module.name for module in _modules(unpacked, MODULES)]
-    for module in _modules(unpacked, MODULES):
-        shutil.copyfile(module, tree / "modules" / module.name)
-    (tree / "modules/order").write_text("\n".join(order) + "\n", encoding="ascii")
-    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
-    run(
-        ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0", "-F", draft / "initrd"],
-        input_text=names + "\n",
-        cwd=tree,
-    )
+    make_recorder(tree)
+    install_modules(unpacked, MODULES, tree)
+    pack(tree, draft / "initrd")
 
 
-def _install(source: str | Path, target: Path) -> None:
+def install(source: str | Path, target: Path) -> None:
+    """Copy a program into a RAM disk's tree.
+
+    Raises:
+        LabError: it is not here.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     if not Path(source).exists():
         raise LabError(f"{source} is missing: `make lab` installs what the guest is made of")
@@ -220,11 +216,48 @@ def _install(source: str | Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-def _libraries(programs: Iterable[str]) -> list[str]:
-    """The shared libraries of programs, and the loader, as absolute paths."""
+def link_applets(tree: Path, applets: str) -> None:
+    """Names of busybox, separated by spaces, beside it in /bin."""
+    for applet in applets.split():
+        (tree / "bin" / applet).symlink_to("busybox")
+
+
+def make_recorder(tree: Path) -> None:
+    """Compile the program that writes records (guest_files/recorder.c) into /bin."""
+    recorder = tree / "bin/recorder"
+    run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", recorder, RECORDER])
+
+
+def install_modules(unpacked: Path, wanted: Iterable[str], tree: Path) -> None:
+    """Copy modules of an unpacked kernel package to /modules, with what they depend on, and /modules/order."""
+    modules = _modules(unpacked, wanted)
+    for module in modules:
+        shutil.copyfile(module, tree / "modules" / module.name)
+    order = [module.name for module in modules]
+    (tree / "modules/order").write_text("\n".join(order) + "\n", encoding="ascii")
+
+
+def pack(tree: Path, initrd: Path) -> None:
+    """Make the initial RAM disk of a tree."""
+    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    run(
+        ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0", "-F", initrd],
+        input_text=names + "\n",
+        cwd=tree,
+    )
+
+
+def libraries(programs: Iterable[str | Path], search: Iterable[Path] = ()) -> list[str]:
+    """The shared libraries of programs, and the loader, as absolute paths.
+
+    Args:
+        programs: files of this machine's kind.
+        search: directories where the loader looks first.
+    """
+    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(str(path) for path in search)}
     found: set[str] = set()
     for program in programs:
-        for line in run(["ldd", program]).stdout.splitlines():
+        for line in run(["ldd", program], env=environment).stdout.splitlines():
             found.update(word for word in line.split() if word.startswith("/"))
     return sorted(os.path.normpath(path) for path in found)
 

@@ -22,10 +22,16 @@ WORDS_IN_LINE = 3
 
 @dataclass(frozen=True)
 class Boot:
-    """A start of the guest's program: the last whole record that it found, and damaged ones."""
+    """A start of the guest's program: the last whole record that it found, damaged ones, and the last told of before."""
 
     last: int
     damaged: int
+    told: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it found all that had been told of."""
+        return self.last >= self.told and self.damaged == 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def parse(text: str) -> Reports:
         if words[0] == "ack":
             acknowledged.add(int(words[1]))
         elif words[0] == "boot":
-            boots.append(Boot(int(words[1]), int(words[2])))
+            boots.append(Boot(int(words[1]), int(words[2]), max(acknowledged, default=0)))
         elif words[0] != "found":
             failures.append(f"{words[0]} {words[1]}")
     return Reports(frozenset(acknowledged), tuple(boots), tuple(failures))

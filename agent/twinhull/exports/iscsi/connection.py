@@ -184,7 +184,7 @@ class Connection:
             if self._header_digest or self._data_digest:
                 self._check_digests(at, data_at, length)
             if opcode == _COMMAND and session is not None:
-                session.command(source, at, bytes(view[data_at : data_at + length]) if length else b"")
+                session.command(source, at, view[data_at : data_at + length] if length else b"")
             else:
                 self._handle(opcode, at, view[data_at : data_at + length])
             at = next_at

@@ -55,7 +55,7 @@ class Intake:
             self._spare.append(buffer)
 
     def collect(self, task: Task, data: Data) -> None:
-        """Take the immediate data; then wait for what comes unasked, or ask (section 4.2.4)."""
+        """Take (a copy of) the immediate data; then wait for what comes unasked, or ask (section 4.2.4)."""
         agreed = self._agreed
         final = task.flags & CommandFlag.FINAL
         if (
@@ -70,7 +70,7 @@ class Intake:
             return
         wanted = task.out_bytes
         if len(data) >= wanted and final:
-            self._complete(task, data[:wanted] if len(data) > wanted else data)
+            self._complete(task, bytes(data[:wanted]))
             return
         task.buffer = buffer = self._room(wanted)
         task.received = len(data)

@@ -122,7 +122,7 @@ class Session:
     # ---- what arrives --------------------------------------------------------------------------------
 
     def command(self, source: bytearray, at: int, data: Data) -> None:
-        """A SCSI Command. Raises ProtocolError."""
+        """A SCSI Command with its immediate data, which is the caller's again afterwards. Raises ProtocolError."""
         opcode, flags, _, lun, tag, expected, command_sn, _, cdb = _COMMAND(source, at)
         numbers = self._numbers
         if opcode == 1 and command_sn == numbers.expected and numbers.maximum - command_sn & MASK32 < WINDOW:
@@ -179,7 +179,7 @@ class Session:
                 return False
             self._store.read(task.offset, length, task.was_read)
         elif kind == _IMMEDIATE_WRITE and len(data) == length and self._agreed.immediate_data:
-            self._store.write(task.offset, length, data, task.fua, task.written)
+            self._store.write(task.offset, length, bytes(data), task.fua, task.written)
         elif kind & ~_FINAL == _WRITE:
             task.out_bytes = length
             task.shortly = True

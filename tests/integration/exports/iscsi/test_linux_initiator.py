@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.integration.exports.iscsi import guest
 from tests.integration.exports.iscsi.conftest import GIB
 from tests.integration.exports.iscsi.serving import CHAP, VOLUME_ID, settings_for
+from tests.lab import initiator
+from tests.lab.fixtures import REPOSITORY
 
 pytestmark = [
-    pytest.mark.skipif(bool(guest.why_not()), reason=guest.why_not() or "-"),
+    pytest.mark.skipif(bool(initiator.why_not()), reason=initiator.why_not() or "-"),
     pytest.mark.timeout(1500),
 ]
+
+
+class Guest:
+    """A running guest; its console's lines that begin with GUEST are what it says.
+
+    Args:
+        command: see `tests.lab.initiator.Initiator.command`.
+        log: file for the whole console.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._log = log.open("w")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def says(self) -> Iterator[str]:
+        """What it says, one after the other, until it is off. Raises AssertionError when it failed."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._log.write(line)
+            self._log.flush()
+            _, mark, said = line.partition("GUEST ")
+            if mark:
+                assert not said.startswith("FAILED"), said
+                yield said.strip()
+
+    def end(self) -> None:
+        """Turn it off, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
 
 
 class Server:
@@ -63,8 +104,11 @@ def server(backing: Path) -> Iterator[Server]:
 def test_linux_makes_a_file_system_and_survives_the_death_of_the_server(
     server: Server, tmp_path: Path
 ) -> None:
-    kernel, initrd = guest.build(guest.REPOSITORY / "build" / "guest" / "iscsi", CHAP.user, CHAP.secret)
-    machine = guest.Guest(kernel, initrd, settings_for(GIB).name, server.port, tmp_path / "console.log")
+    built = initiator.build(REPOSITORY / "build" / "guest" / "iscsi", Path(__file__).with_name("guest_story"))
+    words = {"target": settings_for(GIB).name, "port": server.port, "user": CHAP.user, "secret": CHAP.secret}
+    offer = tmp_path / "offer.json"
+    offer.write_text(json.dumps(words, indent=2))
+    machine = Guest(built.command(str(offer)), tmp_path / "console.log")
     said = []
     try:
         for sentence in machine.says():

@@ -147,6 +147,29 @@ def test_unsolicited_data_is_taken_up_to_what_was_agreed_upon_and_the_rest_asked
     assert volume.content[:MIB] == data
 
 
+WRITE_12 = struct.pack(">BBIIBB", 0xAA, 0, 0, 8, 0, 0)
+
+
+@pytest.mark.parametrize("attribute", [1, 2], ids=["simple", "ordered"])
+@pytest.mark.parametrize("size", [512, 4096, 8192], ids=["less", "as-much", "more"])
+@pytest.mark.parametrize("cdb", [write10(0, 8), WRITE_12], ids=["write10", "write12"])
+def test_immediate_data_of_a_write_that_waits_is_not_touched_by_what_comes_later(
+    cdb: bytes, size: int, attribute: int
+) -> None:
+    initiator, volume = logged_in()
+    volume.held = []
+    initiator.command_pdu(cdb, flags=0xA0 | attribute, expected=size, data=b"\x11" * size)
+    initiator.nop(b"\x22" * size)
+    initiator.command_pdu(cdb, flags=0xA1, expected=size, data=b"\x33" * size)
+    first = volume.held[0]
+    if first.op is Op.WRITE:
+        assert first.data == b"\x11" * min(size, 4096)
+    volume.release()
+    assert statuses(initiator.heard()) == [0, 0]
+    assert [bytes(seen.data[:1]) for seen in volume.seen if seen.data] == [b"\x11", b"\x33"]
+    assert volume.content[: min(size, 4096)] == b"\x33" * min(size, 4096)
+
+
 def test_a_burst_is_never_larger_than_agreed_upon() -> None:
     initiator, volume = logged_in(OPEN, MaxBurstLength="131072")
     data = os.urandom(MIB)
