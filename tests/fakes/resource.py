@@ -159,9 +159,11 @@ class LeavingResource(FakeResource):
 
 
 class ReturningResource(LeavingResource):
-    """One that may be registered of an earlier life; implements `resources.base.Returning` and `Warm` too.
+    """One that may be registered of an earlier life; implements `resources.base.Returning`, `Awaiting` and `Warm` too.
 
     Attributes:
+        starts_after: how many looks find the service that it needs not running yet.
+        looks: how often that was looked at; `blind`: it cannot be seen.
         left: what removes the registration that an earlier life left: `clear`, `leave`, `last resort`, `nothing`;
             empty where there is none.
     """
@@ -169,6 +171,22 @@ class ReturningResource(LeavingResource):
     def __init__(self, on_start: Callable[[bool], None] = lambda _resume: None) -> None:
         super().__init__(on_start)
         self.left = ""
+        self.starts_after = 0
+        self.looks = 0
+        self.blind = False
+
+    def host_ready(self) -> bool:
+        with self._changed:
+            self.looks += 1
+            self._changed.notify_all()
+            if self.blind:
+                raise ResourceError("It cannot be seen.")
+            return self.looks > self.starts_after
+
+    def wait_for_looks(self, count: int) -> bool:
+        """Whether it was looked at so often, in the end."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.looks >= count, HANG_LIMIT_S)
 
     def clear(self, *, last_resort: bool = False) -> bool:
         call = "clear at last" if last_resort else "clear"

@@ -39,6 +39,7 @@ class Judge:
         self.split = False
         self.cut_ever = False
         self.overridden = False
+        self.state_saved = False
         self._power_lost_s: dict[str, float] = {}
 
     # ---- the client -------------------------------------------------------------------------------
@@ -141,10 +142,18 @@ class Judge:
             raise PromiseBrokenError(
                 f"{node.name} serves alone although its record says that the peer is uptodate"
             )
-        self.starting(node.name)
+        self._holds_everything(node.name)
 
-    def starting(self, name: str) -> None:
-        """A node starts or runs the resource."""
+    def starting(self, name: str, *, resume: bool) -> None:
+        """A node starts the resource, from its saved state if `resume`."""
+        if resume and not self.state_saved and not (self.split or self.overridden):
+            raise PromiseBrokenError(
+                f"{name} resumes the resource from a state that was resumed before, or is none"
+            )
+        self.state_saved = False
+        self._holds_everything(name)
+
+    def _holds_everything(self, name: str) -> None:
         node = self._world.nodes[name]
         if self._world.peer(name).host.running and not self.cut_ever and not self._frozen_or_held(name):
             raise PromiseBrokenError(f"{name} starts the resource while it runs on the other node")

@@ -285,9 +285,8 @@ class Process:
         if host.start_fails:
             self._answer(events.ResourceStartFailed("no such network"))
             return
-        self.node.world.judge.starting(self.node.name)
+        self.node.world.judge.starting(self.node.name, resume=action.resume)
         host.running, host.suspended = True, False
-        self.node.resumed = action.resume
         self._answer(events.ResourceStarted())
 
     def _do_StopResource(self, action: actions.StopResource) -> None:  # noqa: N802
@@ -298,6 +297,7 @@ class Process:
             return
         saved = host.running and action.mode.value == "save"
         host.running = False
+        self.node.world.judge.state_saved |= saved
         self._answer(events.ResourceStopped(saved=saved))
 
     def _do_SuspendResource(self, _: actions.SuspendResource) -> None:  # noqa: N802
@@ -322,7 +322,6 @@ class Node:
     agent_up: bool = True
     agent_stays_down: bool = False
     armed: bool = False
-    resumed: bool = False
     witness: str = "grants"
     late: list[Callable[[], object]] = field(default_factory=list)
     rescue_trouble: str = ""

@@ -153,6 +153,8 @@ def slow_network(world: World, node: Node, fault: Fault) -> None:
     slow_s = world.settings.timeout_s * (0.02 + 0.4 * (fault.draw % 64) / 64)
     for way in world.network.ways.values():
         way.delay_s = slow_s
+    if slow_s > world.settings.timeout_s / 4:
+        world.answers_late = True
 
     def again() -> None:
         for way in world.network.ways.values():

@@ -197,6 +197,7 @@ class Judge:
             holders.append(unit.peer)
         for holder in holders:
             if holder.touched_s > write.asked_s:
+                write.weak = True  # its word was under way when it lost power
                 continue
             data = data_of(holder)
             for sector in {write.first, write.first + write.sectors - 1}:
@@ -330,8 +331,10 @@ class Judge:
         case.reads.clear()
 
     def stopped(self, unit: Unit, *, saved: bool) -> None:
-        """The VM is off."""
-        self.case(unit).saved = saved
+        """The VM is off. One that was replaced long ago takes nothing out of the folder."""
+        case = self.case(unit)
+        if case.owner is unit:
+            case.saved = saved
         self._world.story.add(unit.node.name, "the VM is off" + (", its state saved" if saved else ""))
 
     # ---- disasters --------------------------------------------------------------------------------------

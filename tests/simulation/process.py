@@ -196,7 +196,11 @@ class Process:
             volume.log_extents(),
             self.world.settings.log_capacity,
             settings.write_timeout_s,
-            ResyncSettings(rate_limit_bytes_s=self.world.settings.resync_bytes_s),
+            ResyncSettings(
+                rate_limit_bytes_s=self.world.settings.resync_bytes_s,
+                different_bytes=4 * BLOCK_BYTES,
+                blind_bytes=4 * BLOCK_BYTES,
+            ),
         )
         machine = Machine(
             settings,
@@ -360,20 +364,21 @@ def _nothing() -> None:
     """Nothing."""
 
 
-def fast_digests(data: Any) -> bytes:
+def fast_digests(data: Any, key: bytes = b"") -> bytes:
     """What `mirror_digests.digests_of` gives, faster for blocks of zeros."""
     if len(data) % BLOCK_BYTES:
-        return mirror_digests.digests_of(data)
+        return mirror_digests.digests_of(data, key)
     view = bytes(data)
     return b"".join(
-        mirror_digests.ZERO_DIGEST if block == ZERO_BLOCK else mirror_digests.digests_of(block)
+        mirror_digests.zero_digest(key) if block == ZERO_BLOCK else mirror_digests.digests_of(block, key)
         for block in (view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES))
     )
 
 
 def _protocol(*, cluster: str, module: str, node: str, peer: str) -> StreamProtocol:
     """What the worker makes of a connection, of an older version where the life wants it."""
-    newest = MAX_VERSION - (node == Building.old_node)
+    behind = 0 if node != Building.old_node else 1 if node == "a" else 2
+    newest = MAX_VERSION - behind
     return StreamProtocol(
         cluster=cluster, module=module, node=node, peer=peer, versions=(MIN_VERSION, newest)
     )

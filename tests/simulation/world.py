@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VOLUME_BYTES = 32 << 20
 HARMLESS = ("cut", "calm", "swap", "guest", "restart")
 """Kinds of faults that make no second history together with a network that is cut in one direction."""
+LOSES_A_NODE = ("power", "kill", "freeze")
 NAMES = ("a", "b")
 ROOM_BYTES = 1 << 41
 KEEPS = (
@@ -184,6 +185,7 @@ class World:
         self._ids = rng.fork(2)
         self.rng = rng.fork(3)
         self.separated = self.half_separated = False
+        self.answers_late = False  # the network was so slow that an answer may take longer than the time-out
         self.person_split = False
         self.last_fault = "start"
         self.faults: list[Fault] = []
@@ -340,13 +342,20 @@ class World:
     def may_split(self) -> bool:
         """Whether two histories are possible: the network was cut, or a person made them.
 
-        A cut in one direction alone makes none; together with anything else that goes wrong it can. With a witness that
-        has a memory no cut can, unless that memory was set back and does not show it.
+        A cut in one direction alone makes none; together with anything else that goes wrong it can. So can a network on
+        which an answer may take longer than the time-out, where a node is lost as well. With a witness that has a memory
+        no cut can, unless that memory was set back and does not show it.
         """
         if self.remembers:
             return self.person_split or self.etcd.forgot
         disturbed = any(not fault.kind.startswith(HARMLESS) for fault in self.faults)
-        return self.separated or self.person_split or (self.half_separated and disturbed)
+        lost = any(fault.kind.startswith(LOSES_A_NODE) for fault in self.faults)
+        return (
+            self.separated
+            or self.person_split
+            or (self.half_separated and disturbed)
+            or (self.answers_late and lost)
+        )
 
     @property
     def heals(self) -> bool:

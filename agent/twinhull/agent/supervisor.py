@@ -35,6 +35,7 @@ RESPAWN_PAUSE_MAX_S = 30.0
 SETTLED_S = 5.0
 LINGER_POLL_S = 0.02
 CONNECT_PATIENCE_S = 10.0
+END_PATIENCE_S = 5.0
 MAX_WORDS_BYTES = 4096
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._running = True
+        self._ending = False  # the worker was told to end, and closes the connection when it does
         self._stopped = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._owed_s = 0.0  # the pause before the next worker is started
@@ -128,14 +130,24 @@ class Supervisor:
         """Stop watching. The worker goes on unless `end_worker` asks it to end."""
         if end_worker:
             self.send({"op": "end"})
-        self._running = False
+        self._ending, self._running = end_worker, False
+        self._stopped.set()
+        if end_worker:  # what is closed both ways at once may be found closed before the order is read
+            self._shut(socket.SHUT_WR)
+            self._join()
+            self._ending = False
+        self._shut(socket.SHUT_RDWR)
+        self._join()
+
+    def _shut(self, how: int) -> None:
         with self._lock:
             if self._socket is not None:
                 with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-        self._stopped.set()
+                    self._socket.shutdown(how)
+
+    def _join(self) -> None:
         if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=END_PATIENCE_S)
 
     @property
     def alive(self) -> bool:
@@ -345,7 +357,7 @@ class Supervisor:
             self._last = WorkerProcess(pid)
 
     def _read_until_gone(self, connection: socket.socket, lines: LineBuffer) -> str:
-        while self._running:
+        while self._running or self._ending:
             try:
                 data = connection.recv(1 << 16)
             except TimeoutError:
@@ -358,6 +370,8 @@ class Supervisor:
             if not data:
                 return "its connection closed"
             self._heard_s = time.monotonic()
+            if self._ending:
+                continue
             try:
                 for message in lines.feed(data):
                     self._take(message)

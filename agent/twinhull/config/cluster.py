@@ -20,7 +20,7 @@ from .model import (
     RescueConfig,
 )
 from .modules import MODULE_KEYS, read_module
-from .paths import HERE, platform_of
+from .paths import HERE, Platform, platform_of
 from .reader import Section, read_ip, read_label, read_name, suggestion
 from .tree import Mapping, Problems, Scalar, parse, read_text
 from .witness import check_hold, file_problems, read_witness
@@ -31,6 +31,7 @@ _CLUSTER_HOMES = {
     **dict.fromkeys(MODULE_KEYS, "it is a key of a module, under 'modules'"),
     **dict.fromkeys(NODE_KEYS, "it is a key of the node's own file (node.yml)"),
 }
+_DYNAMIC_PORT = 49152
 _MAX_PORT = 65_535
 
 
@@ -120,6 +121,7 @@ def parse_cluster(text: str, file: str = "cluster.yml", node: NodeConfig | None 
     )
     check_modules(modules_section, modules)
     check_hold(root, config.witness, modules)
+    _check_dynamic_ports(root, config)
     if node is not None:
         for key, problem in file_problems(config.witness, HERE):
             root.section("witness", None).problem(key, problem)
@@ -216,6 +218,28 @@ def _read_ports(root: Section) -> Ports:
             "export", f"is wrong: it must be at least {MAX_MODULES} away from {ports.data} ('data')"
         )
     return ports
+
+
+def _check_dynamic_ports(root: Section, config: ClusterConfig) -> None:
+    """Windows gives ports from 49152 on to whoever connects outwards: one of ours could be taken just when it is needed.
+
+    Source: "The default dynamic port range for TCP/IP" (learn.microsoft.com, windows-server/networking).
+    """
+    if not any(platform_of(module.folder) is Platform.WINDOWS for module in config.modules.values()):
+        return
+    ports = config.ports
+    for key, first, count in (
+        ("control", ports.control, 0),
+        ("heartbeat", ports.heartbeat, 0),
+        ("data", ports.data, MAX_MODULES),
+        ("export", ports.export, MAX_MODULES),
+    ):
+        if first + count >= _DYNAMIC_PORT:
+            root.section("ports", None).problem(
+                key,
+                f"is wrong: {first} reaches into the ports from {_DYNAMIC_PORT} on, which Windows gives to outgoing "
+                f"connections: write {_DYNAMIC_PORT - 1 - count} or less",
+            )
 
 
 def _read_rescue(root: Section) -> RescueConfig:

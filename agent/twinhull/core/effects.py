@@ -65,6 +65,7 @@ class DigestLocal(NamedTuple):
     ticket: int
     offset_bytes: int
     length_bytes: int
+    key: bytes = b""
 
 
 class KeepOld(NamedTuple):

@@ -85,16 +85,18 @@ def _up(m: Module) -> None:
 
 
 def _start(m: Module) -> None:
-    saved, generation = m.record.saved, m.record.generation
-    resume = (
-        saved is not None
-        and generation is not None
-        and saved.generation == generation.id
-        and (m.host.resume or not saved.used)
-    )
+    saved = _resumable(m)
     m.host.resume = False
-    used = dataclasses.replace(saved, used=True) if saved is not None and resume else None
-    m.emit(actions.StartResource(resume), persist=m.changed(saved=used))
+    used = dataclasses.replace(saved, used=True) if saved is not None else None
+    m.emit(actions.StartResource(saved is not None), persist=m.changed(saved=used))
+
+
+def _resumable(m: Module) -> SavedState | None:
+    """The state of the VM that lies in the folder, belongs to this history and was not resumed; None if there is none."""
+    saved, generation = m.record.saved, m.record.generation
+    if saved is None or generation is None or saved.generation != generation.id:
+        return None
+    return saved if m.host.resume or not saved.used else None
 
 
 def _down(m: Module) -> None:
@@ -139,9 +141,8 @@ def ask_anew(m: Module) -> None:
 
 def note_saved(m: Module, session: Id, *, used: bool) -> SavedState | None:
     """The saved state of the VM as the record is to carry it; None if there is none."""
-    if not m.host.saved or m.record.generation is None:
-        return None
-    return SavedState(m.record.generation.id, session, used)
+    saved = _resumable(m)
+    return None if saved is None else SavedState(saved.generation, session, used)
 
 
 def arm_checkers(m: Module) -> None:
@@ -188,7 +189,7 @@ def on_started(m: Module, _: events.ResourceStarted) -> None:
     host = m.host
     if host.state is not State.STARTING:
         return
-    host.state, host.last_error, host.saved = State.RUNNING, "", False
+    host.state, host.last_error = State.RUNNING, ""
     if host.up:
         m.say(f"The resource of {m.name} runs on {m.me}.")
 
@@ -197,7 +198,7 @@ def on_stopped(m: Module, event: events.ResourceStopped) -> None:
     """Nothing of the resource writes any more."""
     host = m.host
     if host.state is State.STOPPING:
-        host.state, host.stop_error, host.suspended, host.saved = State.ATTACHED, "", False, event.saved
+        host.state, host.stop_error, host.suspended = State.ATTACHED, "", False
         if event.saved and m.record.generation is not None:
             session = m.session.id if m.session is not None else m.process
             m.emit(persist=m.changed(saved=SavedState(m.record.generation.id, session)))

@@ -252,6 +252,10 @@ class Mirror:
         self._verifier.end("the module does not run here any more")
         self._client.close()
 
+    def forsake(self) -> None:
+        """The export that asked is gone, and nobody waits for an answer. What was not issued never will be."""
+        self._client.forsake()
+
     def fail_up(self, now_s: float | None = None) -> None:
         """Errors of this node's disk go up to the VM from now on, those of requests that wait included."""
         self._at(now_s)
@@ -265,6 +269,7 @@ class Mirror:
         everything: bool = False,
         serve: bool = True,
         rescue: bool = False,
+        digest_key: bytes = b"",
         now_s: float | None = None,
     ) -> None:
         """A session began.
@@ -278,11 +283,13 @@ class Mirror:
             everything: every block may differ.
             serve: requests may be answered (within the lease); otherwise from `serve` on.
             rescue: as SECOND: nothing is overwritten before `rescue_opened`.
+            digest_key: of comparisons in this session (`mirror_digests.key_of`); empty if the peer does not know it.
             now_s: the time, or None for that of the last call.
         """
         self._at(now_s)
         desk, client = self._desk, self._client
         desk.failure_told = False
+        desk.digest_key = digest_key
         continues = primary and resend and desk.plan_holds
         in_step = desk.in_step
         self._leave()
@@ -416,6 +423,11 @@ class Mirror:
     def has_marks(self) -> bool:
         """Whether anything is marked as "may differ" on this node."""
         return self._activity.has_marks
+
+    @property
+    def owes(self) -> bool:
+        """Whether a write of an export that is gone can still change a node: a new export would see it appear."""
+        return self._client.owes
 
     @property
     def quiet(self) -> bool:

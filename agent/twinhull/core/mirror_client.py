@@ -82,6 +82,7 @@ class Client:
         self._reads: dict[int, Pending] = {}
         self._unacked: deque[Pending] = deque()
         self._failed: list[tuple[Pending, int]] = []
+        self._forsaken: list[Pending] = []
         self._last_ack = 0
         self._discard_bytes = EXTENT_BYTES * max(1, min(DISCARD_EXTENTS, desk.activity.capacity // 4))
 
@@ -245,8 +246,13 @@ class Client:
 
     def drop_repairs(self) -> None:
         """The locks of the repairs go: what was not issued would overwrite what comes after."""
-        if any(item.repaired is not None for item in self._queue):
-            self._queue = deque(item for item in self._queue if item.repaired is None)
+        self._drop_unissued(repairs=True)
+
+    def _drop_unissued(self, *, repairs: bool) -> None:
+        """Forget the repairs, or everything else, of what waits to be issued."""
+        if self._queue:
+            self._queue = deque(item for item in self._queue if (item.repaired is not None) is not repairs)
+        self._blocked = [item for item in self._blocked if (item.repaired is not None) is not repairs]
 
     # ---- confirmations -----------------------------------------------------------------------------
 
@@ -386,6 +392,18 @@ class Client:
         for item, error in failed:
             self._give_up(item, error)
         self.set_gate()
+
+    def forsake(self) -> None:
+        """Nobody waits for an answer any more: the export that asked is gone. What was not issued never will be."""
+        self._drop_unissued(repairs=False)
+        issued = [*self._writes.values(), *self._unacked, *(item for item, _ in self._failed)]
+        self._forsaken += [item for item in issued if item.repaired is None and item not in self._forsaken]
+
+    @property
+    def owes(self) -> bool:
+        """Whether a write that was forsaken can still change a node."""
+        self._forsaken = [item for item in self._forsaken if not item.settled]
+        return bool(self._forsaken)
 
     def _unanswered(self) -> list[Pending]:
         groups = (self._queue, self._blocked, self._writes.values(), self._reads.values(), self._unacked)

@@ -97,6 +97,8 @@ class Copier:
         self._left_blocks = 0
         self._copied_blocks = 0
         self._sent_bytes = 0
+        self._different_bytes = 0
+        self._blind_bytes = 0
         self._rate = Rate()
         self.marks_complete = False
         self.everything = False
@@ -212,7 +214,7 @@ class Copier:
 
     def _begin(self, first: int, blocks: int, unsure: bool) -> None:
         self._number += 1
-        op = CopyOp(self._number, first, blocks, digest=unsure)
+        op = CopyOp(self._number, first, blocks, digest=unsure and not self._blind_bytes)
         self._ops[op.number] = op
         self._locks.ranges.add(op.range)
         if blocks <= MAX_COPY_BLOCKS:
@@ -269,10 +271,11 @@ class Copier:
             op.data = data
             op.comparing = True
             self._await(op, 0)
-            self._desk.send(Digests(op.number, op.offset_bytes, digests_of(data)))
+            self._desk.send(Digests(op.number, op.offset_bytes, digests_of(data, self._desk.digest_key)))
         else:
             self._await(op, 1)
             self._sent_bytes += op.length_bytes
+            self._blind_bytes = max(0, self._blind_bytes - op.length_bytes)
             self._desk.send(Copy(op.number, op.offset_bytes, data))
 
     def _await(self, op: CopyOp, acks: int) -> None:
@@ -291,6 +294,7 @@ class Copier:
         ):
             raise MirrorProtocolError(f"the peer answers a comparison {number} that it was not asked for")
         op.comparing = False
+        self._compared(op, equal=flags.count(0))
         view, op.data = memoryview(op.data), None
         start = flags.find(1)
         acks = 0
@@ -305,6 +309,15 @@ class Copier:
         self._await(op, acks)
         if not acks:
             self._finish(op)
+
+    def _compared(self, op: CopyOp, *, equal: int) -> None:
+        """Comparing costs both processors more than it saves the network where nothing is equal."""
+        if equal:
+            self._different_bytes = self._blind_bytes = 0
+            return
+        self._different_bytes += op.length_bytes
+        if self._different_bytes >= self._settings.different_bytes:
+            self._blind_bytes = self._settings.blind_bytes
 
     def acked(self, number: int) -> None:
         """The SECOND holds a copy. Raises MirrorProtocolError."""

@@ -40,13 +40,14 @@ from .frames import (
 )
 from .marks import BLOCK_BYTES, FULL_PAGE, PAGE_COVER_BYTES
 from .mirror_copy import MAX_COPY_BLOCKS
-from .mirror_digests import DIGEST_BYTES, ZERO_DIGEST
+from .mirror_digests import DIGEST_BYTES, zero_digest
 from .mirror_log import LogLane, Range
 from .mirror_rescue import Rescuer
 from .mirror_types import SECTOR_BYTES, Desk, MirrorProtocolError
 
-COPY_FLUSH_BYTES = 64 * 1024 * 1024
-"""After so much was copied the disk is flushed before more is confirmed, so that no flush takes long."""
+COPY_FLUSH_BYTES = 32 * 1024 * 1024
+"""After so much was copied the disk is flushed, and no more than as much again is confirmed before that is done: no flush
+takes long, and disk and network work at the same time."""
 
 Ordered = Write | Discard | Flush | CopyFlush
 Copied = Copy | CopyZero
@@ -119,7 +120,7 @@ class Second:
         self._told_seq = 0
         self._flushed_seq = 0
         self._copied_bytes = 0
-        self._held_acks: list[CopyAck] | None = None
+        self._held_acks: list[CopyAck] = []
         self._held_copies: list[Copied] = []
         self._failed = False
 
@@ -215,8 +216,12 @@ class Second:
 
     def settle(self) -> None:
         """Have this node's disk flushed, so that extents can leave the log."""
-        if not any(flush.answer is None for flush in self._flushes.values()):
+        if not self._flushes_for_itself:
             self._flush(None)
+
+    @property
+    def _flushes_for_itself(self) -> bool:
+        return any(flush.answer is None for flush in self._flushes.values())
 
     def clear(self, frame: Clear) -> None:
         """Both nodes flushed. Raises MirrorProtocolError."""
@@ -282,7 +287,7 @@ class Second:
         if not self._failed:
             ticket = self._session_ticket()
             self._comparisons[ticket] = Comparison(frame.op, bytes(frame.digests))
-            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, length))
+            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, length, self._desk.digest_key))
 
     # ---- frames of a comparison while in step ------------------------------------------------------------
 
@@ -292,7 +297,8 @@ class Second:
         if not self._failed:
             ticket = self._session_ticket()
             self._comparisons[ticket] = Comparison(frame.op, b"")
-            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, frame.length_bytes))
+            key = self._desk.digest_key
+            self._desk.effects.append(DigestLocal(ticket, frame.offset_bytes, frame.length_bytes, key))
 
     def keep(self, frame: Keep) -> None:
         """Keep what is here: it is about to be overwritten. Raises MirrorProtocolError."""
@@ -354,15 +360,17 @@ class Second:
             self._fail(error, full=full)
         elif self._ours(ticket):
             self._copied_bytes += copy.length_bytes
-            if self._held_acks is not None:
+            self._flush_copies()
+            if self._copied_bytes >= COPY_FLUSH_BYTES:
                 self._held_acks.append(CopyAck(copy.op))
-            elif self._copied_bytes >= COPY_FLUSH_BYTES:
-                self._copied_bytes = 0
-                self._held_acks = [CopyAck(copy.op)]
-                self._flush(None)
             else:
                 self._desk.send(CopyAck(copy.op))
         return True
+
+    def _flush_copies(self) -> None:
+        if self._copied_bytes >= COPY_FLUSH_BYTES and not self._flushes_for_itself:
+            self._copied_bytes = 0
+            self._flush(None)
 
     def flushed(self, ticket: int, error: str | None, full: bool) -> None:
         """This node's disk flushed, or failed for good. KeyError: it is not one of ours."""
@@ -378,9 +386,10 @@ class Second:
             if flush.answer is not None:
                 self._desk.send(flush.answer)
             else:
-                for ack in self._held_acks or ():
+                self._flush_copies()
+                for ack in self._held_acks:
                     self._desk.send(ack)
-                self._held_acks = None
+                self._held_acks = []
         if self._log.starved:
             self._log.kick()
 
@@ -405,15 +414,15 @@ class Second:
         theirs = comparison.digests
         if error is not None:
             self._fail(error, full=False)
-        elif not self._ours(ticket):
             return
-        elif not theirs:
-            zeros = digests is None or (
-                digests != b"" and digests == ZERO_DIGEST * (len(digests) // DIGEST_BYTES)
-            )
+        if not self._ours(ticket):
+            return
+        zero = zero_digest(self._desk.digest_key)
+        if not theirs:
+            zeros = digests is None or (digests != b"" and digests == zero * (len(digests) // DIGEST_BYTES))
             self._desk.send(Differ(comparison.op, bytes([not zeros])))
         else:
-            ours = digests if digests is not None else ZERO_DIGEST * (len(theirs) // DIGEST_BYTES)
+            ours = digests if digests is not None else zero * (len(theirs) // DIGEST_BYTES)
             flags = bytes(
                 theirs[at : at + DIGEST_BYTES] != ours[at : at + DIGEST_BYTES]
                 for at in range(0, len(theirs), DIGEST_BYTES)

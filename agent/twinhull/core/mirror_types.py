@@ -48,6 +48,9 @@ class ResyncSettings(NamedTuple):
         yield_bytes_in_flight: most content in flight, and its largest piece, while the client has requests: a write waits
             behind all that was sent before it.
         yield_s: for how long after the client's last request that goes on.
+        different_bytes: after so much in a row in which comparing found nothing equal (the other node is blank, or has been
+            away for long), comparing is given up
+        blind_bytes: for so much, which is sent at once; then it is tried again.
     """
 
     max_bytes_in_flight: int = 8 * 1024 * 1024
@@ -56,6 +59,8 @@ class ResyncSettings(NamedTuple):
     max_ops: int = 32
     yield_bytes_in_flight: int = 128 * 1024
     yield_s: float = 0.1
+    different_bytes: int = 16 * 1024 * 1024
+    blind_bytes: int = 256 * 1024 * 1024
 
 
 class Progress(NamedTuple):
@@ -146,7 +151,8 @@ class Desk:
 
     `in_step`: as PRIM, both nodes hold the same content of every block that is not marked new or old, so that marks may
     go with a flush of both. `plan_holds`: whatever this node and the SECOND do not have in common since the marks of
-    both were put together is still to be copied or will be sent again.
+    both were put together is still to be copied or will be sent again. `digest_key`: of this session's comparisons, see
+    `mirror_digests`.
     """
 
     def __init__(self, activity: Activity, write_timeout_s: float) -> None:
@@ -160,6 +166,7 @@ class Desk:
         self.in_step = False
         self.plan_holds = False
         self.failure_told = False
+        self.digest_key = b""
         self._ticket = 0
 
     def ticket(self) -> int:

@@ -23,7 +23,7 @@ from .effects import DigestLocal, KeepOld, ReadLocal, VerifyEnded
 from .frames import Buffer, CompareZero, Digests, Fetch, Fetched, Keep, Kept
 from .marks import BLOCK_BYTES
 from .mirror_client import Client, Io
-from .mirror_digests import ZERO_DIGEST
+from .mirror_digests import zero_digest
 from .mirror_rate import Pace, Rate
 from .mirror_types import Desk, Locks, MirrorProtocolError, Part, Pending
 
@@ -329,7 +329,9 @@ class Verifier:
 
     def _digest(self, look: Look) -> None:
         ticket = self._ask_disk(look, Stage.LOCAL)
-        self._desk.effects.append(DigestLocal(ticket, look.offset_bytes, look.length_bytes))
+        self._desk.effects.append(
+            DigestLocal(ticket, look.offset_bytes, look.length_bytes, self._desk.digest_key)
+        )
 
     def digested(self, ticket: int, digests: bytes | None, error: str | None) -> bool:
         """This node's disk answered a DigestLocal. False: it is not one of ours."""
@@ -350,7 +352,7 @@ class Verifier:
             if digests is not None:
                 self._span = self._settings.range_blocks
                 self._pace.took(length)
-            own = digests if digests is not None else ZERO_DIGEST * look.blocks
+            own = digests if digests is not None else zero_digest(self._desk.digest_key) * look.blocks
             self._ask_peer(look, Stage.PEER, Digests(look.number, offset, own))
         return True
 

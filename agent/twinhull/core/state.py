@@ -241,7 +241,6 @@ class Host:
     detaches: int = 0
     stop_error: str = ""
     detach_error: str = ""
-    saved: bool = False
     resume: bool = False
     suspended: bool = False
     armed: bool = False

@@ -186,6 +186,13 @@ function Get-TwinhullHypervisor {
     }
 }
 
+function Get-TwinhullManagement {
+    # Whether Hyper-V's management service runs: a host that boots starts it after ours.
+    [CmdletBinding()]
+    param()
+    return @{ status = [string] (Get-Service -Name vmms).Status }
+}
+
 function Get-TwinhullConfigurationFile {
     # The configurations of machines (not of checkpoints) below a folder: { path, id } each.
     [CmdletBinding()]

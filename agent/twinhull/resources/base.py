@@ -111,6 +111,14 @@ class Returning(Protocol):
 
 
 @runtime_checkable
+class Awaiting(Protocol):
+    """A resource that needs a service of its host which starts after ours when the host boots."""
+
+    def host_ready(self) -> bool:
+        """Whether that service runs. Returns soon. Raises ResourceError."""
+
+
+@runtime_checkable
 class Warm(Protocol):
     """A resource that starts faster when something was made ready before."""
 

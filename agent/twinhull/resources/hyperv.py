@@ -78,7 +78,7 @@ class HyperVPlaces:
 
 
 class HyperVResource:
-    """One VM of Hyper-V; implements `Resource`, `Leaving`, `Returning` and `Vm` of `resources.base`.
+    """One VM of Hyper-V; implements `Resource`, `Leaving`, `Returning`, `Awaiting` and `Vm` of `resources.base`.
 
     Methods may be called from several threads.
 
@@ -133,6 +133,10 @@ class HyperVResource:
     def warm(self) -> None:
         """Have the PowerShell hosts ready. Raises PowerShellError."""
         self._shell.warm()
+
+    def host_ready(self) -> bool:
+        """Whether Hyper-V's management runs. See `resources.base.Awaiting`."""
+        return self._host.management_runs()
 
     @property
     def identifier(self) -> str:

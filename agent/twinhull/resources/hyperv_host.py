@@ -89,6 +89,10 @@ class HyperVHost:
         """What the host offers. Raises HyperVError."""
         return self._ask(parse.parse_host, "Get-TwinhullHypervisor", {})
 
+    def management_runs(self) -> bool:
+        """Whether vmms runs; asked of the service manager, not of it. Raises HyperVError."""
+        return self._ask(lambda value: str(value["status"]) == "Running", "Get-TwinhullManagement", {})
+
     def configurations(self, folder: str) -> tuple[tuple[str, str], ...]:
         """Path and identifier of each machine's configuration below a folder. Raises HyperVError."""
         return self._ask(parse.parse_files, "Get-TwinhullConfigurationFile", {"Folder": folder})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class File(Protocol):
@@ -43,6 +43,14 @@ class File(Protocol):
 
     def close(self) -> None:
         """Give the file back, without making anything durable. Idempotent."""
+
+
+@runtime_checkable
+class Fragmented(Protocol):
+    """A file whose file system bounds the number of its pieces."""
+
+    def extents(self, at_most: int) -> int | None:
+        """In how many pieces it lies on its disk, counted up to `at_most`; None where that cannot be told."""
 
 
 class Directory(Protocol):

@@ -28,6 +28,9 @@ _ZEROS = bytes(1 << 20)
 _FILE_MODE = 0o600
 
 SMALL_READ_BYTES = 1 << 16
+PIECE_BYTES = 1 << 18
+"""A write is cut into pieces of this size: of a larger one newer kernels make one folio of the page cache, and then go
+through all of its blocks for each small write to it that follows."""
 LARGEST_SPARE_BYTES = 1 << 20
 SPARE_BUFFERS = 2
 """For answers to large reads: a fresh megabyte for each would be filled with zeros first."""
@@ -124,15 +127,15 @@ class LinuxFile:
         """All of `data` at `offset_bytes`; durable after the next `sync`."""
         self._check()
         try:
-            done = os.pwrite(self._fd, data, offset_bytes)
+            done = os.pwrite(self._fd, data, offset_bytes) if len(data) <= PIECE_BYTES else 0
             if done != len(data):
-                self._write_rest(offset_bytes, memoryview(data).cast("B"), done)
+                self._write_pieces(offset_bytes, memoryview(data).cast("B"), done)
         except OSError as error:
             raise _disk_error("write to", self._path, error) from error
 
-    def _write_rest(self, offset_bytes: int, data: memoryview, done: int) -> None:
+    def _write_pieces(self, offset_bytes: int, data: memoryview, done: int) -> None:
         while done < data.nbytes:
-            step = os.pwrite(self._fd, data[done:], offset_bytes + done)
+            step = os.pwrite(self._fd, data[done : done + PIECE_BYTES], offset_bytes + done)
             if step == 0:
                 raise OSError(errno.EIO, "nothing was written")
             done += step

@@ -22,7 +22,7 @@ from ..core.record import Record
 from ..errors import DiskError, StorageError, UsageError, VolumeFormatError
 from . import actlog, bitmap, metadata
 from .actlog import ActivityLog
-from .base import Directory, File
+from .base import Directory, File, Fragmented
 from .bitmap import BitmapFile
 from .metadata import Geometry, Metadata
 
@@ -40,6 +40,9 @@ MAXIMUM_BYTES = 64 << 40
 SIZE_UNIT_BYTES = 1 << 20
 DISCARD_UNIT_BYTES = 4096
 WARN_PERCENT = (85, 95)
+PIECES_WARNING = 400_000
+PIECES_EVERY = 360
+"""Room is looked at every ten seconds, pieces are counted every hour."""
 
 _VOLUME_FILES = (METADATA_FILE, DATA_FILE, LOG_FILE, BITMAP_FILE)
 
@@ -73,6 +76,8 @@ class Volume:
         self._files = files
         where = directory.name
         metadata = self._open_file(METADATA_FILE)
+        self._space_looks = 0
+        self._pieces: int | None = None
         self._metadata = self._load_metadata(metadata, where)
         self.size_bytes, self.thick = self._metadata.geometry
         replica_id = self._metadata.record.replica_id
@@ -316,16 +321,19 @@ class Volume:
         self._bitmap.store(pages)
 
     def space(self) -> Space:
-        """Room taken and left; warns at 85 and 95 % of the disk, and when the volume could outgrow it."""
-        allocated_bytes = self._data.allocated()
+        """Room taken and left. Warns at 85 and 95 % of it, when the volume could outgrow it, or lies in too many pieces."""
+        where, allocated_bytes = self._directory.name, self._data.allocated()
         free_bytes, total_bytes = self._directory.free()
-        return Space(
-            self.size_bytes,
-            allocated_bytes,
-            free_bytes,
-            total_bytes,
-            space_warnings(self._directory.name, self.size_bytes - allocated_bytes, free_bytes, total_bytes),
-        )
+        warnings = space_warnings(where, self.size_bytes - allocated_bytes, free_bytes, total_bytes)
+        pieces = pieces_warnings(where, self._count_pieces())
+        return Space(self.size_bytes, allocated_bytes, free_bytes, total_bytes, warnings + pieces)
+
+    def _count_pieces(self) -> int | None:
+        """In how many pieces the data lies, as it was counted now or lately: counting reads a lot."""
+        if self._space_looks % PIECES_EVERY == 0 and isinstance(self._data, Fragmented):
+            self._pieces = self._data.extents(PIECES_WARNING)
+        self._space_looks += 1
+        return self._pieces
 
     def close(self) -> None:
         """Close the files and give the lock back, without flushing. Idempotent."""
@@ -348,6 +356,17 @@ def space_warnings(where: str, growth_bytes: int, free_bytes: int, total_bytes: 
             f"{_gib(free_bytes)} left. Enlarge the disk, or keep the guest from filling the volume."
         )
     return tuple(warnings)
+
+
+def pieces_warnings(where: str, pieces: int | None) -> tuple[str, ...]:
+    """What people must know of a volume in so many pieces (None: that cannot be told)."""
+    if pieces is None or pieces < PIECES_WARNING:
+        return ()
+    return (
+        f"The volume in {where} lies in {PIECES_WARNING} pieces or more on its disk, and NTFS bounds their number: beyond "
+        "it writes fail (error 665), and with them this replica. Have it copied anew onto a disk that was formatted with 64 "
+        "KiB clusters and large file records (Format-Volume -AllocationUnitSize 65536 -UseLargeFRS).",
+    )
 
 
 def _note(digest: bytes) -> bytes:

@@ -252,10 +252,12 @@ class WindowsFile:
         with self._told("look at"):
             return files.allocated(self._handle, self._path)
 
-    def extents(self, at_most: int) -> int:
-        """In how many pieces it lies on its disk; counting ends at `at_most`."""
-        with self._told("count the pieces of"):
+    def extents(self, at_most: int) -> int | None:
+        """In how many pieces it lies on its disk, counted up to `at_most`; None where that cannot be told."""
+        try:
             return files.count_extents(self._handle, at_most)
+        except OSError:  # no failure of the disk: not every file system answers
+            return None
 
     @contextlib.contextmanager
     def _told(self, action: str) -> Iterator[None]:

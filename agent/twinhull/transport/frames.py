@@ -23,8 +23,8 @@ BASE_VERSION = 1
 """The header's version of OPEN and CLOSE: they are what an older and a newer node have in common."""
 
 MIN_VERSION = 1
-MAX_VERSION = 2
-"""Version 2 adds COMPARE_ZERO, KEEP, KEPT, FETCH and FETCHED."""
+MAX_VERSION = 3
+"""Version 2 adds COMPARE_ZERO, KEEP, KEPT, FETCH and FETCHED; with version 3 the digests of DIGESTS are keyed."""
 
 _HEADER = struct.Struct("!2sBBHHI4s8s8sQ")
 _HEADER_OFFSET = struct.Struct("!2sBBHHI4s8s8sQQ")

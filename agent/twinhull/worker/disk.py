@@ -273,7 +273,7 @@ class Disk:
     def _digest(self, effect: DigestLocal) -> None:
         def digest() -> bytes | None:
             data = self._read_or_hole(effect.offset_bytes, effect.length_bytes)
-            return digests_of(data) if data is not None else None
+            return digests_of(data, effect.key) if data is not None else None
 
         def done(outcome: Outcome[bytes | None]) -> None:
             error, _ = judged(outcome)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twinhull.attach.base import Attacher
 from twinhull.core import events
@@ -22,7 +22,7 @@ from twinhull.resources.base import Leaving, Resource, ResourceState, Returning
 from .lanes import Lane, Outcome
 from .loop import Loop, Timer
 from .moves import Moves
-from .returning import clear_before_attach, fresh_discarding, keep_ready
+from .returning import clear_before_attach, fresh_discarding, keep_ready, when_host_ready
 
 WATCH_INTERVAL_S = 1.0
 QUIET_POLL_S = 0.01
@@ -65,10 +65,19 @@ class HostParts:
     dead_moves: bool = False
 
 
+class Requests(Protocol):
+    """What the host needs of the mirror: the end of requests whose export is gone."""
+
+    def forsake(self) -> None: ...
+    @property
+    def owes(self) -> bool: ...
+
+
 class Host:
     """Export, folder and resource of one module on this node.
 
     Args:
+        requests: where those go that `on_requests` takes.
         tell: takes the answers.
         on_requests: takes what the host's block layer asks, and what to add to each tag, so that `reply` knows
             the export that asked.
@@ -80,6 +89,7 @@ class Host:
         self,
         loop: Loop,
         parts: HostParts,
+        requests: Requests,
         *,
         tell: Callable[[events.Event], None],
         on_requests: Callable[[Sequence[Request], int], None],
@@ -87,6 +97,7 @@ class Host:
         awake: Callable[[], bool] = lambda: True,
     ) -> None:
         self._loop = loop
+        self._requests = requests
         self._awake = awake
         self._make_export = parts.make_export
         self._attacher = parts.attacher
@@ -152,6 +163,7 @@ class Host:
             self._loop.unwatch(self._export.fileno())
             self._export.close()
             self._export = None
+            self._requests.forsake()
 
     def tell_space(self, seen: Mapping[str, Any]) -> None:
         """What was seen of the volume's room, for an export that can tell its initiator."""
@@ -166,12 +178,13 @@ class Host:
     # ---- the folder ------------------------------------------------------------------------------
 
     def attach(self, *, make: bool) -> None:
-        """Export the volume and mount the folder -> Attached or AttachFailed."""
-
+        """Export the volume and mount the folder -> Attached or AttachFailed, unless a detach overtakes it."""
         self._attachments += 1
+        attachment = self._attachments
 
         def then(error: Exception | None) -> None:
-            self._tell(events.Attached() if error is None else events.AttachFailed(reason_of(error)))
+            if attachment == self._attachments:
+                self._tell(events.Attached() if error is None else events.AttachFailed(reason_of(error)))
 
         # A protection that is repeated may find nothing yet; only a blank volume is ever made a file system on.
         make = make or self.before_start is not None
@@ -181,6 +194,25 @@ class Host:
             self._attach(then, make=make)
 
     def _attach(self, then: Callable[[Exception | None], None], *, make: bool) -> None:
+        """Not before the last write of a former export is over: it would change the disk under whoever has read it."""
+        attachment = self._attachments
+
+        def wanted() -> bool:
+            return attachment == self._attachments
+
+        def when_over() -> None:
+            if not wanted():
+                then(AttachError("The folder is not wanted any more."))
+            elif self._requests.owes:
+                self._loop.call_later(QUIET_POLL_S, when_over)
+            else:
+                self._attach_now(then, wanted, make=make)
+
+        when_over()
+
+    def _attach_now(
+        self, then: Callable[[Exception | None], None], wanted: Callable[[], bool], *, make: bool
+    ) -> None:
         def cleared(error: Exception | None) -> None:
             if error is not None:
                 then(error)
@@ -196,16 +228,18 @@ class Host:
             cleared(None)
             return
         self._close_export()  # of a failed attach: its disk must not come back while a registration is removed
-        attachment = self._attachments
-        clear_before_attach(
-            self._lane,
-            self._attacher,
-            self._resource,
-            fresh_discarding(self._opened_export, self._close_export),
-            wanted=lambda: attachment == self._attachments,
-            then=cleared,
-            log=self._log,
-        )
+        resource = self._resource
+
+        def ready() -> None:
+            if not wanted():
+                cleared(AttachError("The folder is not wanted any more."))
+                return
+            discarding = fresh_discarding(self._opened_export, self._close_export)
+            clear_before_attach(
+                self._lane, self._attacher, resource, discarding, wanted=wanted, then=cleared, log=self._log
+            )
+
+        when_host_ready(self._lane, self._loop.call_later, resource, wanted=wanted, then=ready, log=self._log)
 
     def _opened_export(self) -> Export | None:
         self._open_export()

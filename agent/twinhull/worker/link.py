@@ -73,6 +73,7 @@ class AgentLink:
         self._peer: socket.socket | None = None
         self._lines = LineBuffer()
         self._backlog = bytearray()
+        self._ending = False  # the agent takes nothing any more; what it had sent is still read
         self._listening = Listening(path)
         self._listener = self._listening.socket
         self._unproven: dict[socket.socket, bytes] = {}
@@ -85,7 +86,7 @@ class AgentLink:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Hand an object to the agent; dropped when there is none (it asks again when it adopts)."""
-        if self._peer is None:
+        if self._peer is None or self._ending:
             return
         self._backlog += json.dumps(message, separators=(",", ":")).encode() + b"\n"
         if len(self._backlog) > MAX_BACKLOG_BYTES:
@@ -153,8 +154,7 @@ class AgentLink:
 
     def _adopt(self, connection: socket.socket, first: bytes = b"") -> None:
         """This is the agent from here on; it is sent `first`."""
-        if self._peer is not None:
-            self._drop("a newer agent connected")
+        self._end("a newer agent connected")
         self._peer = connection
         self._lines = LineBuffer()
         self._backlog[:] = first
@@ -192,10 +192,18 @@ class AgentLink:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._drop(str(error))
+            self._end(str(error))
             return
         del self._backlog[:sent]
         self._loop.watch(peer.fileno(), self._read, write=self._write if self._backlog else None)
+
+    def _end(self, reason: str) -> None:
+        """Drop the connection, and take what the agent had sent before: it may have been the order to end."""
+        if not self._ending:
+            self._ending = True
+            self._read()
+            self._ending = False
+            self._drop(reason)
 
     def _drop(self, reason: str) -> None:
         if self._peer is None:

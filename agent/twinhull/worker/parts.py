@@ -551,7 +551,7 @@ def within_initiator(settings: ModuleSettings, module: ModuleConfig, log: logs.L
     if timeout_s < settings.timeout_s:
         log.warning(
             "T is %.0f s instead of %.0f s until this host was booted with initiator time-outs of %d s or more "
-            "(python -m twinhull.attach.windows_timers set SECONDS)",
+            "(run install.yml again, or `python -m twinhull.agent.initiator fit`, then reboot it)",
             timeout_s,
             settings.timeout_s,
             timers.needed_s(settings.timeout_s, settings.witness_timeout_s),

@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from twinhull.attach.base import Attacher
 from twinhull.errors import AttachError, TwinhullError
 from twinhull.exports.base import NetworkDisk
-from twinhull.resources.base import Leaving, Resource, Returning, Warm
+from twinhull.resources.base import Awaiting, Leaving, Resource, Returning, Warm
 
 from .lanes import Lane, Outcome
+
+HOST_READY_POLL_S = 1.0
+HOST_READY_LOOKS = 300
+"""Five minutes: a host that installs updates while it boots takes that long. What is missing then is told by the start."""
 
 Log = logging.LoggerAdapter[logging.Logger]
 
@@ -49,6 +53,47 @@ def fresh_discarding(open_export: Callable[[], object], close_export: Callable[[
         export.discard_writes()
 
     return Discarding(opened, close_export)
+
+
+def when_host_ready(
+    lane: Lane,
+    call_later: Callable[[float, Callable[[], None]], object],
+    resource: Resource,
+    *,
+    wanted: Callable[[], bool],
+    then: Callable[[], None],
+    log: Log,
+) -> None:
+    """Call `then` on the loop once the service that the resource needs runs, was waited for long enough, or cannot be seen.
+
+    Without this a host that boots would spend a module's restarts on a hypervisor that is still starting.
+
+    Args:
+        call_later: calls after so many seconds, on the loop.
+        wanted: whether that is still waited for; once it is not, `then` is called at once.
+    """
+    if not isinstance(resource, Awaiting):
+        then()
+        return
+    looks = 0
+
+    def look() -> None:
+        if wanted():
+            lane.submit(resource.host_ready, seen)
+        else:
+            then()
+
+    def seen(outcome: Outcome[bool]) -> None:
+        nonlocal looks
+        looks += 1
+        if outcome.error is not None or outcome.value() or looks > HOST_READY_LOOKS:
+            then()
+            return
+        if looks == 1:
+            log.warning("the hypervisor's management service does not run yet; it is waited for")
+        call_later(HOST_READY_POLL_S, look)
+
+    look()
 
 
 def clear_before_attach(

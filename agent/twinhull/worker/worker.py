@@ -24,6 +24,7 @@ from twinhull.core.machine import Machine
 from twinhull.core.memory import Seen, WitnessRecord
 from twinhull.core.messages import MessageError, decode, encode
 from twinhull.core.mirror import Mirror, MirrorProtocolError
+from twinhull.core.mirror_digests import key_of
 from twinhull.core.requests import Request
 from twinhull.core.settings import ModuleSettings
 from twinhull.core.verify import PERSON_ENDED
@@ -55,6 +56,8 @@ MAX_COUNTER = (1 << 64) - 1
 MAX_STATE_CHARS = 20
 VERIFY_VERSION = 2
 """From this version of the protocol on the other node knows all frames of a comparison."""
+KEYED_DIGEST_VERSION = 3
+"""From this version on its digests are keyed by the session."""
 
 
 class Checkers(Protocol):
@@ -160,6 +163,7 @@ class Worker:
         self._host = Host(
             self.loop,
             parts.host,
+            parts.mirror,
             tell=self.event,
             on_requests=self._requested,
             log=parts.log,
@@ -437,6 +441,7 @@ class Worker:
             everything=action.everything,
             serve=action.serve,
             rescue=keeps,
+            digest_key=key_of(action.session) if (self._stream.version or 0) >= KEYED_DIGEST_VERSION else b"",
             now_s=self._clock(),
         )
         try:

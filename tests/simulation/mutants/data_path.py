@@ -118,6 +118,11 @@ MUTANTS = (
         ((Second, "ordered", _acks_on_receipt),),
     ),
     Mutant(
+        "requests outlive their export",
+        "What an export that is gone had asked for is written when a new one stands already.",
+        ((Client, "forsake", lambda _self: None),),
+    ),
+    Mutant(
         "flush not sent",
         "A flush is made on the PRIM's disk alone.",
         ((Flusher, "_send", _flush_not_sent),),

@@ -24,7 +24,7 @@ from twinhull.core import (
     waiting,
 )
 from twinhull.core.identity import Relation
-from twinhull.core.record import Role
+from twinhull.core.record import Role, SavedState
 from twinhull.core.state import Mode, Phase, Session
 
 from .kit import Mutant
@@ -121,6 +121,13 @@ def _resumed_again(m: Any) -> None:
     resume = saved is not None and generation is not None and saved.generation == generation.id
     m.host.resume = False
     m.emit(actions.StartResource(resume))
+
+
+def _used_state_noted(m: Any, session_id: Any, *, used: bool) -> SavedState | None:
+    saved, generation = m.record.saved, m.record.generation
+    if saved is None or generation is None or saved.generation != generation.id:
+        return None
+    return SavedState(saved.generation, session_id, used)
 
 
 def _done_first(m: Any, event: events.CopyFlushedBoth) -> None:
@@ -270,6 +277,11 @@ MUTANTS = (
         "saved state resumed twice",
         "That a saved state was resumed is not recorded.",
         ((host, "_start", _resumed_again),),
+    ),
+    Mutant(
+        "used state handed over",
+        "A module is handed over with a state that its VM was resumed from.",
+        ((host, "note_saved", _used_state_noted),),
     ),
     Mutant(
         'uptodate before "peer may be uptodate"',

@@ -59,6 +59,8 @@ SEEDS: dict[str, int] = {
     "marks cleared early": 58,
     "fsync error swallowed": 281,
     "saved state resumed twice": 471,
+    "used state handed over": 27,
+    "requests outlive their export": 61632,
     "swap acknowledged before the flush": 112,
     "fsync error retried": 342,
     "only one side's bitmap copied": 78,

@@ -171,6 +171,24 @@ def test_a_worker_survives_its_agent_and_the_next_agent_adopts_it(scene: Scene) 
     assert pid_of(second) == pid
 
 
+def test_a_worker_that_speaks_before_it_reads_ends_when_it_is_told_to(scene: Scene) -> None:
+    busy = WORKER.replace(
+        '            peer.sendall(json.dumps({"op": "beat"',
+        '            peer.sendall(b\'{"op": "hum"}\\n\')\n            time.sleep(0.3)\n'
+        '            peer.sendall(json.dumps({"op": "beat"',
+    )
+    assert busy != WORKER
+    scene.script.write_text(busy)
+    scene.supervisor.start()
+    scene.wait_for("hum")
+    worker = WorkerProcess(pid_of(scene.supervisor))
+    try:
+        scene.supervisor.close(end_worker=True)
+        assert worker.ended(PATIENCE_S)
+    finally:
+        worker.close()
+
+
 def test_a_worker_that_keeps_dying_is_told_as_dead_at_once_and_begins_in_no_hurry(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

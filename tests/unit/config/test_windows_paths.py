@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PureWindowsPath
 
 import pytest
+from tests.unit.config.test_cluster import GOOD as LINUX
+from tests.unit.config.test_cluster import complaints
 
 from twinhull.config import (
     HyperVConfig,
@@ -139,3 +142,20 @@ def test_a_vm_of_hyperv_has_no_folder_of_linux() -> None:
 def test_windows_has_no_fuse() -> None:
     with pytest.raises(InvalidConfigError, match="which Windows has not got: write 'iscsi'"):
         parse_cluster(_vm("{kind: hyperv}") + "    export: {kind: fuse}\n")
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ("control: 49152", "'ports.control' is wrong: 49152 reaches into the ports from 49152 on"),
+        ("heartbeat: 60000", "write 49151 or less"),
+        ("data: 49120", "'ports.data' is wrong"),
+        ("export: 49121", "write 49119 or less"),
+    ],
+)
+def test_no_port_of_ours_lies_where_windows_gives_ports_to_others(ports: str, expected: str) -> None:
+    text = f"ports: {{{ports}}}\n"
+    (told,) = complaints(text + GOOD)
+    assert expected in told
+    on_linux = re.sub(r"ports: .*\n", text, LINUX)
+    assert text in on_linux and parse_cluster(on_linux).modules

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 from twinhull.core import effects as fx
 from twinhull.core import events, frames
+from twinhull.core.identity import Id
 from twinhull.core.marks import BLOCK_BYTES, EXTENT_BLOCKS, EXTENT_BYTES, PagedBitmap
 from twinhull.core.mirror import Mirror, ResyncSettings
-from twinhull.core.mirror_digests import digests_of
+from twinhull.core.mirror_digests import digests_of, key_of
 from twinhull.core.requests import Op
 
 SECTOR = 512
@@ -222,7 +223,9 @@ class Node:
             elif effect.length_bytes > frames.MAX_DATA_BYTES:
                 data = b""
         if isinstance(effect, fx.DigestLocal):
-            self.mirror.digest_done(effect.ticket, None if data is None else digests_of(data), None, now_s)
+            self.mirror.digest_done(
+                effect.ticket, None if data is None else digests_of(data, effect.key), None, now_s
+            )
         else:
             self.mirror.read_done(effect.ticket, data, None, now_s)
         return effect.offset_bytes, data
@@ -405,10 +408,17 @@ class World:
         self.green = self.green and resend
         for node in self.nodes:
             node.sent.clear()
+        sessions = self.counts.get("sessions", 0)
+        key = key_of(Id(sessions.to_bytes(16, "big"))) if sessions % 3 else b""
         self.nodes[p].mirror.begin_session(
-            primary=True, resend=resend, everything=self.everything, serve=False, now_s=self.now_s
+            primary=True,
+            resend=resend,
+            everything=self.everything,
+            serve=False,
+            digest_key=key,
+            now_s=self.now_s,
         )
-        second.mirror.begin_session(primary=False, resend=resend, now_s=self.now_s)
+        second.mirror.begin_session(primary=False, resend=resend, digest_key=key, now_s=self.now_s)
         self.nodes[p].mirror.set_lease(LEASE_S, self.now_s)
         self.counts["sessions"] = self.counts.get("sessions", 0) + 1
 

@@ -676,3 +676,38 @@ def test_answers_to_what_was_not_asked_are_a_defect() -> None:
 def test_a_bitmap_of_another_volume_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         Mirror(SIZE, PagedBitmap(7), (), 8, 10.0, ResyncSettings())
+
+
+def test_what_an_export_that_is_gone_had_not_got_issued_is_never_written() -> None:
+    bench = Bench(warm=[0]).in_step()
+    bench.mirror.hold(bench.now_s)
+    bench.write(0)
+    bench.mirror.forsake()
+    assert not bench.mirror.owes
+    bench.mirror.open_alone(bench.now_s)
+    bench.run()
+    assert not bench.asked(fx.LocalWrite)
+    assert not bench.mirror.owes
+
+
+def test_an_export_that_is_gone_is_owed_for_until_its_last_write_can_change_no_node() -> None:
+    bench = Bench(warm=[0]).in_step()
+    bench.write(0)
+    (write,) = bench.asked(fx.LocalWrite)
+    bench.mirror.forsake()
+    assert bench.mirror.owes
+    bench.mirror.frame(Ack(bench.frames(Write)[-1].seq), bench.now_s)
+    assert bench.mirror.owes, "this node's disk may still make it"
+    bench.answer(write)
+    assert not bench.mirror.owes
+
+
+def test_a_write_that_the_lost_peer_may_hold_is_owed_for_until_the_node_is_alone() -> None:
+    bench = Bench(warm=[0]).in_step()
+    bench.write(0)
+    bench.answer(bench.asked(fx.LocalWrite)[0])
+    bench.mirror.forsake()
+    bench.mirror.end_session(bench.now_s)
+    assert bench.mirror.owes
+    bench.mirror.open_alone(bench.now_s)
+    assert not bench.mirror.owes

@@ -137,6 +137,30 @@ def test_everything_is_compared_when_nothing_is_known() -> None:
     assert bench.mirror.marked_bytes() == SIZE
 
 
+def test_where_nothing_is_equal_content_is_sent_at_once_and_compared_again_now_and_then() -> None:
+    limits = ResyncSettings(max_ops=1, different_bytes=2 * MIB, blind_bytes=3 * MIB)
+    bench = Bench(resync=limits).primary(everything=True)
+    bench.frame(MarksEnd())
+    bench.mirror.start_copy(bench.now_s)
+    compared = []
+    for at in range(SIZE // MIB):
+        give(bench, bytes(MIB))
+        bench.pull()
+        (frame,) = bench.sent
+        bench.sent.clear()
+        if isinstance(frame, Digests):
+            compared.append(at)
+            equal = at == 9
+            bench.frame(Differ(frame.op, bytes([not equal]) * 32))
+            bench.pull()
+            bench.sent.clear()
+            if equal:
+                continue
+        bench.frame(CopyAck(at + 1))
+    assert compared == [0, 1, 5, 9, 10, 11, *range(15, 64, 4)]
+    assert bench.events(CopyDone) == [CopyDone()]
+
+
 def test_marks_of_the_peer_become_durable_here_in_time() -> None:
     bench = copying(Bench(), 3)
     bench.tick()
@@ -481,15 +505,16 @@ def test_the_second_confirms_copies_when_it_holds_them() -> None:
     assert bench.frames(CopyAck) == [CopyAck(1), CopyAck(2)]
 
 
-def test_the_second_flushes_now_and_then_before_it_confirms_more_copies() -> None:
+def test_the_second_flushes_now_and_then_and_confirms_only_so_much_meanwhile() -> None:
     bench = Bench().second()
-    for op in range(70):
+    for op in range(100):
         bench.frame(Copy(op, op % 64 * MIB, bytes(MIB)))
     bench.run(fx.LocalWrite)
     assert len(bench.frames(CopyAck)) == 63
-    assert len(bench.asked(fx.LocalFlush)) == 1
-    bench.run()
-    assert [ack.op for ack in bench.frames(CopyAck)] == list(range(70))
+    (flush,) = bench.asked(fx.LocalFlush)
+    bench.answer(flush)
+    assert [ack.op for ack in bench.frames(CopyAck)] == list(range(100))
+    assert len(bench.asked(fx.LocalFlush)) == 1, "the next one follows at once"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from twinhull.core.frames import (
 )
 from twinhull.core.marks import BLOCK_BYTES, EXTENT_BYTES, PAGE_COVER_BYTES
 from twinhull.core.mirror import MirrorProtocolError, Repair, VerifyReport, VerifySettings
-from twinhull.core.mirror_digests import DIGEST_BYTES, ZERO_DIGEST, digests_of
+from twinhull.core.mirror_digests import DIGEST_BYTES, digests_of, zero_digest
 from twinhull.core.mirror_verify import APART, PATIENCE_S
 
 CONTENT = digests_of(b"x" * BLOCK_BYTES)
@@ -167,7 +167,7 @@ def test_what_is_not_empty_on_the_other_node_is_looked_at_closely() -> None:
     bench.frame(Differ(digested_far.op, b"\1"))
     digested(bench, hole=True)
     asked = told(bench, 5)
-    assert asked.digests == ZERO_DIGEST * 8
+    assert asked.digests == zero_digest() * 8
     digested(bench, hole=True)
     told(bench, 5)
     report = bench.mirror.verify_report(bench.now_s)
@@ -540,7 +540,7 @@ def test_the_second_keeps_sends_and_compares_what_it_is_asked_for() -> None:
     assert bench.frames(Kept) == []
     bench.mirror.keep_done(keep.ticket, "the disk is full", bench.now_s)
     bench.mirror.read_done(read.ticket, b"z" * BLOCK_BYTES, None, bench.now_s)
-    for asked, answer in zip(digests, (b"", ZERO_DIGEST, None), strict=True):
+    for asked, answer in zip(digests, (b"", zero_digest(), None), strict=True):
         bench.mirror.digest_done(asked.ticket, answer, None, bench.now_s)
     assert bench.frames(Kept) == [Kept(1, "the disk is full")]
     assert bench.frames(Fetched) == [Fetched(2, BLOCK_BYTES, b"z" * BLOCK_BYTES)]

@@ -44,7 +44,12 @@ def test_a_record_of_another_slot_is_a_loss() -> None:
 def test_a_report_cut_by_a_power_loss_is_no_report() -> None:
     told = parse("\nboot 0 0.\n\nack 1 0.\n\nack 1\nboot 7 2.\n")
     assert told.acknowledged == {1}
-    assert told.boots == (Boot(0, 0), Boot(7, 2))
+    assert told.boots == (Boot(0, 0, 0), Boot(7, 2, 1))
+
+
+def test_a_start_that_finds_less_than_was_told_or_damage_is_not_whole() -> None:
+    told = parse("ack 1 0.\nack 2 0.\nboot 1 0.\nboot 2 1.\nboot 2 0.\nboot 3 0.\nack 4 0.\n")
+    assert [boot.whole for boot in told.boots] == [False, False, True, True]
 
 
 def test_failures_of_the_guest_are_told() -> None:

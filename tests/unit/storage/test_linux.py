@@ -18,6 +18,7 @@ import pytest
 from twinhull.errors import DiskError, DiskFullError, StorageError, VolumeFormatError, VolumeLockedError
 from twinhull.storage import linux
 from twinhull.storage.linux import (
+    PIECE_BYTES,
     LinuxDirectory,
     LinuxFile,
     Mount,
@@ -123,6 +124,25 @@ def test_a_sync_without_room_stays_a_full_disk(file: LinuxFile, monkeypatch: pyt
             file.sync()
     with pytest.raises(DiskFullError):
         file.write(0, b"x")
+
+
+def test_a_large_write_reaches_the_kernel_in_pieces(file: LinuxFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = []
+    pwrite = os.pwrite
+
+    def noted(descriptor: int, data: bytes, offset: int) -> int:
+        pieces.append((offset, len(data)))
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    content = os.urandom(2 * PIECE_BYTES + 512)
+    file.write(4096, content)
+    assert pieces == [
+        (4096, PIECE_BYTES),
+        (4096 + PIECE_BYTES, PIECE_BYTES),
+        (4096 + 2 * PIECE_BYTES, 512),
+    ]
+    assert file.read(4096, len(content)) == content
 
 
 def test_short_writes_and_reads_are_completed(file: LinuxFile, monkeypatch: pytest.MonkeyPatch) -> None:

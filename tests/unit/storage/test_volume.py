@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.fakes.disk import FakeDisk
+from tests.fakes.disk import FakeDisk, FakeFile
 
 from twinhull.core.identity import NO_ID
 from twinhull.core.record import Record
 from twinhull.errors import DiskError, DiskFullError, UsageError, VolumeFormatError, VolumeLockedError
 from twinhull.storage.platform import platform_directory
-from twinhull.storage.volume import Volume, space_warnings
+from twinhull.storage.volume import PIECES_EVERY, PIECES_WARNING, Volume, space_warnings
 
 from .common import FULL_RECORD, GIB, MIB, OTHER_REPLICA, REPLICA, VOLUME, make
 from .conftest import Handles
@@ -381,6 +381,32 @@ def test_room_is_told(disk: FakeDisk) -> None:
     assert space.warnings == ()
     disk.fill_up(4096)
     assert len(volume.space().warnings) == 2
+
+
+class PiecedFile(FakeFile):
+    """A file of a file system that tells in how many pieces it lies."""
+
+    pieces: int | None = None
+    counted = 0
+
+    def extents(self, at_most: int) -> int | None:
+        PiecedFile.counted += 1
+        return None if self.pieces is None else min(self.pieces, at_most)
+
+
+@pytest.mark.parametrize(("pieces", "warned"), [(None, 0), (PIECES_WARNING - 1, 0), (5_000_000, 1)])
+def test_too_many_pieces_are_told_and_not_counted_at_each_look(
+    disk: FakeDisk, monkeypatch: pytest.MonkeyPatch, pieces: int | None, warned: int
+) -> None:
+    volume = make(disk)
+    data = volume._data
+    assert isinstance(data, FakeFile)
+    data.__class__ = PiecedFile
+    monkeypatch.setattr(PiecedFile, "pieces", pieces)
+    monkeypatch.setattr(PiecedFile, "counted", 0)
+    found = [volume.space().warnings for _ in range(PIECES_EVERY + 1)]
+    assert {len(each) for each in found} == {warned} and PiecedFile.counted == 2
+    assert all("error 665" in sentence for sentence in found[0])
 
 
 @pytest.mark.parametrize(

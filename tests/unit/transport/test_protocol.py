@@ -188,7 +188,7 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"versions": (3, 4)}, "protocol versions 3 to 4"),
+            ({"versions": (8, 9)}, "protocol versions 8 to 9"),
             ({"cluster": "c2"}, "cluster 'c2'"),
             ({"module": "vm2"}, "module 'vm2'"),
             ({"node": "x"}, "calls itself 'x'"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.fakes.attacher import FakeAttacher
 from tests.fakes.export import FakeExport
+from tests.fakes.requests import FakeRequests
 from tests.fakes.resource import FakeResource
 from tests.unit.worker.worker_scene import LOG, PATIENCE_S
 
@@ -42,9 +43,11 @@ class Scene:
             lambda _loop, _serve: self._export(), self.attacher, self.resource, dead_moves=dead_moves
         )
         self.awake = True
+        self.mirror = FakeRequests()
         self.host = Host(
             self.loop,
             parts,
+            self.mirror,
             tell=self._tell,
             on_requests=self._requested,
             log=LOG,
@@ -335,6 +338,32 @@ def test_answers_to_requests_of_an_earlier_export_go_nowhere(scene: Scene) -> No
     assert not scene.exports[1].answered(tag)
     scene.do(lambda: scene.host.reply(new_base + new_tag, 0, bytearray(b"new")))
     assert scene.exports[1].wait(tag).data == b"new"
+
+
+def test_a_new_export_waits_for_the_last_write_of_the_one_before(scene: Scene) -> None:
+    scene.run_resource()
+    scene.mirror.owes = True
+    scene.do(lambda: scene.host.detach(forced=True))
+    scene.until(events.Detached)
+    assert scene.mirror.forsaken == 1
+    scene.do(lambda: scene.host.attach(make=False))
+    scene.do(lambda: None)
+    assert len(scene.exports) == 1
+    scene.mirror.owes = False
+    scene.until(events.Attached, 2)
+    assert len(scene.exports) == 2
+
+
+def test_an_attach_that_waits_gives_way_to_a_detach(scene: Scene) -> None:
+    scene.mirror.owes = True
+    scene.do(lambda: scene.host.attach(make=False))
+    scene.do(lambda: scene.host.detach(forced=True))
+    scene.until(events.Detached)
+    scene.mirror.owes = False
+    scene.do(lambda: scene.host.attach(make=False))
+    scene.until(events.Attached)
+    assert len(scene.exports) == 1
+    assert not [event for event in scene.told if isinstance(event, events.AttachFailed)]
 
 
 def test_an_export_that_is_lost_while_nothing_runs_is_made_anew_with_the_next_attach(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from tests.fakes.resource import LeavingResource, ReturningResource
 from tests.unit.worker.test_leaving import LeavingScene, detach
 
 from twinhull.core import events
+from twinhull.worker import returning
 
 
 class ReturningScene(LeavingScene):
@@ -46,6 +47,43 @@ def scene() -> Iterator[ReturningScene]:
     made = ReturningScene()
     yield made
     made.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service of the host is looked at often."""
+    monkeypatch.setattr(returning, "HOST_READY_POLL_S", 0.001)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_host_that_boots_is_waited_for_before_anything_is_tried(scene: ReturningScene) -> None:
+    scene.returning.starts_after = 5
+    scene.attach()
+    scene.until(events.Attached)
+    assert scene.returning.looks == 6
+    assert scene.resource.calls == ["clear"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_service_that_never_starts_or_cannot_be_seen_is_left_to_what_is_tried_then(
+    scene: ReturningScene, blind: bool
+) -> None:
+    scene.returning.starts_after, scene.returning.blind = 10**6, blind
+    scene.attach()
+    scene.until(events.Attached)
+    assert scene.returning.looks == (1 if blind else returning.HOST_READY_LOOKS + 1)
+    assert scene.resource.calls == ["clear"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_detach_does_not_wait_for_a_host_that_boots(scene: ReturningScene) -> None:
+    scene.returning.starts_after = 10**6
+    scene.attach()
+    assert scene.returning.wait_for_looks(2)
+    scene.do(lambda: scene.host.detach(forced=True))
+    scene.until(events.Detached)
+    assert scene.resource.calls == [] and scene.exports == []
 
 
 @pytest.mark.parametrize("left", ["", "clear"])
@@ -124,7 +162,10 @@ def test_a_detach_overtakes_the_clearing_and_nothing_is_mounted_after_it(
     scene.do(lambda: scene.host.detach(forced=True))
     scene.resource.release(where)
     scene.until(events.Detached)
-    assert "not wanted any more" in scene.until(events.AttachFailed).reason
+    scene.do(lambda: None)
+    assert [type(told) for told in scene.told] == [events.Detached], (
+        "an attach that was overtaken is not answered"
+    )
     assert not scene.attacher.attached()
     assert all(export.closed for export in scene.exports)
 

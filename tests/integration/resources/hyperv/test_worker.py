@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.export import FakeNetworkDisk
+from tests.fakes.requests import FakeRequests
 from tests.standin.windows_host import WindowsHost, needs_engine
 
 from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
@@ -100,6 +101,7 @@ class Bench:
         self.host = Host(
             loop,
             HostParts(lambda _loop, _serve: self._export(), attacher, resource),
+            FakeRequests(),
             tell=self._tell,
             on_requests=lambda _requests, _base: None,
             log=logging.LoggerAdapter(logging.getLogger("twinhull.test"), {}),
@@ -136,9 +138,17 @@ class Bench:
         self._asked(lambda: self.host.stop(StopMode.STOP, LONG_S), events.ResourceStopped)
 
     def _asked(self, call: Any, kind: type) -> None:
+        self.ask(call)
+        self.wait_for(kind)
+
+    def ask(self, call: Any) -> None:
+        """Have something done on the loop."""
         with self._changed:
             self.told.clear()
         self._loops[-1][0].post(call)
+
+    def wait_for(self, kind: type) -> None:
+        """Until something is told, which must be that."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.told, LONG_S)
             assert [type(told) for told in self.told] == [kind], self.told
@@ -187,6 +197,37 @@ def test_a_hand_over_removes_the_registration_and_leaves_the_volume_as_it_was(be
     assert bench.node.vm_state() == ""
     assert bench.files() == before, "the removal reached the volume"
     assert bench.steps() == ["Remove-VM", "Disconnect-IscsiTarget"]
+
+
+class Heard(logging.Handler):
+    """Waits for a sentence in the log."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+        self.said = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        if self._words in record.getMessage():
+            self.said.set()
+
+
+def test_a_host_that_boots_waits_for_hyperv_before_it_tries_anything(bench: Bench) -> None:
+    bench.node.type("Start-VM", Name="web")
+    bench.lose_power()
+    bench.node.windows.edit(lambda state: state["services"]["vmms"].update(Status="StartPending"))
+    bench.steps()
+    heard = Heard("does not run yet; it is waited for")
+    logging.getLogger("twinhull.test").addHandler(heard)
+    try:
+        bench.ask(lambda: bench.host.attach(make=False))
+        assert heard.said.wait(LONG_S)
+    finally:
+        logging.getLogger("twinhull.test").removeHandler(heard)
+    bench.node.windows.edit(lambda state: state["services"]["vmms"].update(Status="Running"))
+    bench.wait_for(events.Attached)
+    assert bench.steps() == ["Remove-VM", "Connect-IscsiTarget"]
 
 
 DISCARDED = ["Connect-IscsiTarget", "Remove-VM", "Disconnect-IscsiTarget"]
