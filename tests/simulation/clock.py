@@ -79,7 +79,7 @@ class SimLoop:
         self.messages: deque[Call] = deque()
         self.watched: dict[int, Call] = {}
         self.stopped = False
-        self.grain_s = process.unit.settings.timeout_s / process.world.settings.grain
+        self.grain_s = process.world.settings.shortest_s / process.world.settings.grain
         self._timers: dict[int, list[Timer]] = {}
 
     def watch(self, file: int, callback: Call, *, write: Call | None = None) -> None:

@@ -150,10 +150,10 @@ def reset(world: World, node: Node, fault: Fault) -> None:
 def slow_network(world: World, node: Node, fault: Fault) -> None:
     """Everything takes longer for a while."""
     before = world.settings.delay_s
-    slow_s = world.settings.timeout_s * (0.02 + 0.4 * (fault.draw % 64) / 64)
+    slow_s = world.settings.shortest_s * (0.02 + 0.4 * (fault.draw % 64) / 64)
     for way in world.network.ways.values():
         way.delay_s = slow_s
-    if slow_s > world.settings.timeout_s / 4:
+    if slow_s > world.settings.shortest_s / 4:
         world.answers_late = True
 
     def again() -> None:
@@ -193,7 +193,7 @@ def disk_hangs(world: World, node: Node, fault: Fault) -> None:
 
 def disk_slow(world: World, node: Node, fault: Fault) -> None:
     """The disk is slow for a while."""
-    node.slow_s = world.settings.timeout_s * (0.01 + 0.3 * (fault.draw % 64) / 64)
+    node.slow_s = world.settings.shortest_s * (0.01 + 0.3 * (fault.draw % 64) / 64)
     node.slow_percent = (fault.draw >> 8) % 60
 
     def again() -> None:
@@ -243,7 +243,7 @@ def disk_replaced(world: World, node: Node, fault: Fault) -> None:
 
 def disk_limps(world: World, node: Node, fault: Fault) -> None:
     """Now and then a write takes long, while others overtake it."""
-    node.limp_s = world.settings.timeout_s * (0.05 + 0.6 * (fault.draw % 64) / 64)
+    node.limp_s = world.settings.shortest_s * (0.05 + 0.6 * (fault.draw % 64) / 64)
     node.slow_percent = 10 + (fault.draw >> 8) % 40
 
     def again() -> None:

@@ -112,8 +112,14 @@ class History:
         latest = max((w.asked for w in writes if w.done is not None and w.flushed), default=-1)
         self.sectors[sector] = [w for w in writes if w.asked >= latest or _lasts_beyond(w, latest)]
 
-    def collapse(self, value_of: Callable[[int], int], durable_of: Callable[[int], int]) -> None:
-        """The VM begins anew and sees what there is; what it has seen stays, unless power is lost again."""
+    def collapse(
+        self, value_of: Callable[[int], int], durable_of: Callable[[int], int], *, weak: bool = False
+    ) -> None:
+        """The VM begins anew and sees what there is; what it has seen stays, unless power is lost again.
+
+        Args:
+            weak: a sync of this disk had failed before: what it holds and is not durable never will be.
+        """
         now = self.now()
         for write in self.open:
             write.over = now
@@ -126,6 +132,7 @@ class History:
             seen = ClientWrite(value, sector, 1, now + 1)
             seen.done = now + 1
             seen.flushed = durable_of(sector) == value
+            seen.weak = weak and not seen.flushed
             if not seen.flushed:
                 self.unflushed.append(seen)
             writes.append(seen)

@@ -72,6 +72,7 @@ class Case:
         self.generation: Generation | None = None  # under which the last answer was given
         self.taken_by: Unit | None = None  # a person started it by name, and the witness lists it alone
         self.taken_s = -1.0  # when
+        self.dropping: Process | None = None  # whose failed disk holds what no later sync writes
         self.both_since_s: float | None = None  # since when both nodes can answer
 
 
@@ -289,6 +290,7 @@ class Judge:
             case.history.collapse(
                 lambda sector: value_at(data, data.current, sector),
                 lambda sector: value_at(data, data.durable, sector),
+                weak=unit.process is not None and unit.process is case.dropping,
             )
         case.owner = unit
         world.story.add(unit.node.name, "the VM boots" + (" from its saved state" if resume else ""))
@@ -354,6 +356,7 @@ class Judge:
             if not record.peer_may_be_uptodate or (theirs is not None and not theirs.uptodate):
                 unit.touched_s = self._world.schedule.now_s
                 self.case(unit).history.sync_failed()
+                self.case(unit).dropping = unit.process
 
     def disk_replaced(self, unit: Unit) -> None:
         """What only this disk held is gone, and nobody is to blame."""

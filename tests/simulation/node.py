@@ -69,7 +69,7 @@ class Unit:
         self.death: tuple[str, str | None] | None = None
         self.last_beat: Mapping[str, Any] | None = None
         self.heard_s = self.relayed_s = 0.0
-        self.relay_s = settings.timeout_s * self.world.settings.relay_share
+        self.relay_s = self.world.settings.shortest_s * self.world.settings.relay_share
         self.overrides: dict[int, Record | None] = {}  # the record at each order to start by name
         self.without_witness = False  # a person said that it may go on without the witness
         self.ordered_s = -1.0  # when a person last took or reset the witness's record here

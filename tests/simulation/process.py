@@ -266,7 +266,6 @@ class Process:
                 NetworkPath(name, f"{node}.{name}", f"{peer}.{name}") for name in self.world.network.names
             ),
             port=MODULE_PORT + self.unit.number,
-            timeout_s=self.unit.settings.timeout_s,
             server_context=self,  # type: ignore[arg-type]
             client_context=self,  # type: ignore[arg-type]
         )
@@ -275,11 +274,10 @@ class Process:
 
     def start(self) -> None:
         """What `Worker.run` does before its loop begins."""
-        worker, timeout_s = self.worker, self.unit.settings.timeout_s
-        worker._every(timeout_s / 20, worker._tick)
-        worker._every(timeout_s / 10, worker._beat)
+        worker, room_s = self.worker, 6 * self.unit.settings.timeout_s
+        worker._keep_pace()
         worker._rescues.look_at_room()
-        worker._every(6 * timeout_s, worker._rescues.look)
+        worker._every(lambda: room_s, worker._rescues.look)
         worker._stream.start()
 
     def turn(self, call: Call) -> None:

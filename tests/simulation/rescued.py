@@ -162,7 +162,10 @@ def _all(unit: Unit) -> Iterator[Rescue]:
     for name in FILES:
         inode = unit.disk.files.get((f"rescue-{unit.module}", name))
         if inode is not None:
-            rescue = Rescue(DurableFile(inode), name)  # type: ignore[arg-type]
+            try:
+                rescue = Rescue(DurableFile(inode), name)  # type: ignore[arg-type]
+            except VolumeFormatError:
+                continue  # it is being made: nothing of it is durable yet
             rescue.scan()
             yield rescue
 

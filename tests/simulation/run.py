@@ -6,9 +6,10 @@ import gc
 import json
 import multiprocessing
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from .life import Life, live
@@ -52,16 +53,14 @@ class Batch:
 
 
 def live_batch(batch: Batch) -> Tally:
-    """Live through them."""
+    """Live through them. A life is one large cycle of garbage: whoever goes on afterwards collects it."""
     tally = Tally()
-    gc.freeze()  # what was imported is never garbage
     gc.disable()
     began_s = time.process_time()
     for seed in range(batch.first, batch.first + batch.count):
         _count(tally, live(seed, without=batch.without))
-    gc.enable()
-    gc.collect()
     tally.cpu_s = time.process_time() - began_s
+    gc.enable()
     return tally
 
 
@@ -100,11 +99,31 @@ def run(
 
 
 def _results(batches: list[Batch], jobs: int) -> Iterator[Tally]:
-    if jobs <= 1:
-        yield from map(live_batch, batches)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(live_batch, batches)
+    """In processes of their own, which end without taking their garbage apart: a fifth of the time."""
+    context = multiprocessing.get_context("fork")
+    waiting, running = deque(batches), dict[Connection, Batch]()
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            batch = waiting.popleft()
+            mine, theirs = context.Pipe(duplex=False)
+            context.Process(target=_tell, args=(batch, theirs), daemon=True).start()
+            theirs.close()
+            running[mine] = batch
+        for answer in wait(list(running)):
+            assert isinstance(answer, Connection)
+            batch = running.pop(answer)
+            try:
+                yield answer.recv()
+            except EOFError:
+                raise RuntimeError(
+                    f"a process died in one of the lives {batch.first} to {batch.first + batch.count - 1}"
+                ) from None
+            finally:
+                answer.close()
+
+
+def _tell(batch: Batch, answer: Connection) -> None:
+    answer.send(live_batch(batch))
 
 
 def progress(total: Tally, seeds: int, took_s: float) -> str:

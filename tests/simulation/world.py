@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import traceback
 from collections import Counter
@@ -62,6 +63,7 @@ class LifeSettings:
         when_full: what is done when the rescue of a split brain, of a resync, cannot be kept.
         room_bytes: how large the disk is, of which the rescue may take a share.
         old_node: which node has a version before this one; empty: none.
+        own_t, longest_t: T as configured on each node, and the longest that its host stands, in T.
         lane_s: how long calls on a lane take, typically.
     """
 
@@ -86,14 +88,26 @@ class LifeSettings:
     stop_mode: StopMode
     resync_bytes_s: int | None
     old_node: str
+    own_t: tuple[float, float]
+    longest_t: tuple[float, float]
     lane_s: dict[str, float] = field(default_factory=dict)
+
+    def own_s(self, node: str) -> float:
+        """T as it is configured on a node, or as long as its host stands."""
+        number = "ab".index(node)
+        return self.timeout_s * min(self.own_t[number], self.longest_t[number])
+
+    @property
+    def shortest_s(self) -> float:
+        """The shorter T of both nodes."""
+        return min(map(self.own_s, "ab"))
 
 
 def settings_of(rng: Rng) -> LifeSettings:
     """A cluster like those that people have, and like those that they should not."""
     timeout_s = rng.pick((1.0, 2.0, 4.0, 10.0))
     slow = rng.pick((0.002, 0.01, 0.05)) * timeout_s
-    return LifeSettings(
+    life = LifeSettings(
         timeout_s=timeout_s,
         grain=rng.pick((5, 5, 6, 6, 7, 8, 16)),
         calm_share=rng.pick((0.2, 0.6, 1.0, 1.3)),
@@ -131,6 +145,15 @@ def settings_of(rng: Rng) -> LifeSettings:
             "digest": slow / 2,
             "host": timeout_s * 0.02,
         },
+        own_t=rng.pick(((1.0, 1.0),) * 6 + ((1.0, 0.5), (0.6, 1.0))),
+        longest_t=rng.pick(((1.0, 1.0),) * 6 + ((1.0, 0.3), (0.7, 1.0))),
+    )
+    # Nobody sets a T that the own network and disks do not bear.
+    share = life.shortest_s / timeout_s
+    return dataclasses.replace(
+        life,
+        delay_s=life.delay_s * share,
+        lane_s={name: typical_s * share for name, typical_s in life.lane_s.items()},
     )
 
 
@@ -248,14 +271,16 @@ class World:
     def _equip(self, node: Node, rng: Rng) -> None:
         life = self.settings
         timeout_s = life.timeout_s
+        own_s, longest_s = life.own_s(node.name), timeout_s * life.longest_t["ab".index(node.name)]
         for number, module in enumerate(self.modules):
             settings = ModuleSettings(
                 module=module,
                 node=node.name,
                 peer="b" if node.name == "a" else "a",
                 preferred=life.preferred,
-                timeout_s=timeout_s,
-                write_timeout_s=timeout_s,
+                timeout_s=own_s,
+                longest_s=None if node.name == life.old_node else longest_s,
+                write_timeout_s=own_s,
                 witness=life.witness,
                 witness_timeout_s=timeout_s / 2,
                 witness_retry_s=timeout_s / 2,
@@ -380,7 +405,7 @@ class World:
     @property
     def disks_are_slow(self) -> bool:
         """Whether a record may be late by more than a time-out without any fault: a failed disk, by the rules."""
-        return self.settings.lane_s["log"] > 0.03 * self.settings.timeout_s
+        return self.settings.lane_s["log"] > 0.03 * self.settings.shortest_s
 
     # ---- the beginning ----------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def _translated(plain: Any) -> Any:
             continue
         if isinstance(module.get("folder"), str):
             module["folder"] = to_posix(module["folder"])
-        if module.get("file_system") == "ntfs":
+        if module.get("file_system") in ("ntfs", "ntfs-4k"):
             del module["file_system"]
         resource = module.get("resource")
         if isinstance(resource, dict) and resource.get("kind") == "hyperv":

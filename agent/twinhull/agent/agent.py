@@ -32,7 +32,7 @@ from .witness_files import WitnessFiles
 CONTROL_TIMEOUT_S = 15.0
 LOOK_AFTER_S = 5.0
 LEAVE_TIMEOUT_S = 240.0
-SHORTEST_BEAT_S = 0.1
+SHORTEST_BEAT_S, LONGEST_BEAT_S = 0.1, 2.0  # a node may run with a shorter T than is configured
 
 log = logging.getLogger(__name__)
 
@@ -380,7 +380,7 @@ class Agent:
 
     def _beat_interval_s(self) -> float:
         shortest = min((module.timeout_s for module in self.cluster.modules.values()), default=10.0)
-        return max(SHORTEST_BEAT_S, shortest / 10)
+        return min(max(SHORTEST_BEAT_S, shortest / 10), LONGEST_BEAT_S)
 
     def _address(self, node: str, network: str) -> str:
         return self.cluster.nodes[node].addresses[network]

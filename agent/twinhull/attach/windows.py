@@ -19,6 +19,8 @@ MOUNT_TIMEOUT_S = 300.0
 MAKE_TIMEOUT_S = 900.0
 DETACH_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 2.0
+CLUSTER_BYTES = {"ntfs": 65536, "ntfs-4k": 4096}
+"""By the name of the file system in the configuration."""
 
 
 class Login(Protocol):
@@ -86,6 +88,7 @@ class WindowsAttacher:
         powershell: does it.
         first_data: offset in bytes of something that the volume holds, or None when it is blank.
         bare: the folder underneath.
+        cluster_bytes: of the file system that is made.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class WindowsAttacher:
         powershell: Asks,
         first_data: Callable[[], int | None],
         bare: BareFolder,
+        cluster_bytes: int = CLUSTER_BYTES["ntfs"],
     ) -> None:
         self._module = module
         self._folder = folder
@@ -106,6 +110,7 @@ class WindowsAttacher:
         self._powershell = powershell
         self._first_data = first_data
         self._bare = bare
+        self._cluster_bytes = cluster_bytes
 
     def attach(self, *, make: bool) -> None:
         """Log in, on-line, file system (made only if `make` and the volume is blank), mount. Idempotent.
@@ -230,7 +235,7 @@ class WindowsAttacher:
                 f"The volume of module {self._module} is blank: there is no file system on it.",
                 "Only the first start of a module makes one.",
             )
-        words = {"Label": self._module[:32], **disk.words()}
+        words = {"Label": self._module[:32], "ClusterBytes": self._cluster_bytes, **disk.words()}
         self._change("Initialize-TwinhullDisk", words, MAKE_TIMEOUT_S, "cannot be formatted")
 
     def _mount(self, disk: OurDisk) -> None:

@@ -70,11 +70,10 @@ def needed_s(timeout_s: float, witness_s: float) -> int:
     return math.ceil(2 * (timeout_s + witness_s) + 60)
 
 
-def capped_s(timeout_s: float, witness_s: float, timers: Timers) -> float:
-    """T as it may be now: as configured once the time-outs suffice and were there at boot, else at most 20 s. Pure."""
-    if timers.active and timers.least_s() >= needed_s(timeout_s, witness_s):
-        return timeout_s
-    return min(timeout_s, CAP_UNTIL_BOOT_S)
+def longest_s(witness_s: float, timers: Timers) -> float:
+    """The longest T that the time-outs outlast now, in seconds: `needed_s` read backwards, never below 20 s. Pure."""
+    outlasted_s = (timers.least_s() - 60) / 2 - witness_s if timers.active else 0.0
+    return max(CAP_UNTIL_BOOT_S, outlasted_s)
 
 
 def look(registry: Registry) -> Timers:

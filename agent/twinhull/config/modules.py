@@ -32,7 +32,7 @@ from .reader import Section, read_choice, read_name, suggestion, typed_section
 from .tree import Mapping, Node
 from .units import GIB, KIB, TIB, Window, parse_window
 
-FILE_SYSTEMS = {Platform.LINUX: ("ext4", "xfs"), Platform.WINDOWS: ("ntfs",)}
+FILE_SYSTEMS = {Platform.LINUX: ("ext4", "xfs"), Platform.WINDOWS: ("ntfs", "ntfs-4k")}
 """The first one is the default."""
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1.0, 120.0
 MAX_WAIT_S = 24 * 3600.0

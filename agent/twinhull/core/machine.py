@@ -188,6 +188,16 @@ class Machine:
         """The record as it is, or as it will be once the batches handed out are performed."""
         return self._module.record
 
+    @property
+    def timeout_s(self) -> float:
+        """T as it rules between both nodes, as far as they know of each other."""
+        return self._module.timeout_s
+
+    @property
+    def pace_s(self) -> float:
+        """The shorter T of both nodes."""
+        return self._module.pace_s
+
     def handle(self, event: Event, now_s: float) -> list[Batch]:
         """Take one event; return what is to be done, in order.
 

@@ -43,6 +43,7 @@ class Hello(NamedTuple):
         witness: the kind of witness that is configured; `runs_under`: that is recorded (an older version tells none).
         heals: this node can heal a split brain by itself (not said by versions that cannot).
         rescues: a rescue could be begun on this node now.
+        longest_s: the longest T that this node's host stands (an older version tells none).
     """
 
     process: Id
@@ -69,6 +70,7 @@ class Hello(NamedTuple):
     runs_under: str | None = None
     heals: bool = False
     rescues: bool = False
+    longest_s: float | None = None
 
 
 class Begin(NamedTuple):

@@ -91,7 +91,7 @@ def on_hello(m: Module, hello: Hello) -> None:
         _new_process(m, hello.process)
     m.peer.heard_s = m.now_s
     m.peer.state = hello.state
-    m.peer.timeout_s = hello.timeout_s
+    m.peer.timeout_s, m.peer.longest_s = hello.timeout_s, hello.longest_s
 
 
 def on_peer_agent(m: Module, event: events.PeerAgentHeard) -> None:
@@ -117,7 +117,13 @@ def _current(m: Module, process: Id, counter: int) -> bool:
 def _new_process(m: Module, process: Id) -> None:
     old = m.peer
     retired = old.retired if old.process is None else [*old.retired[-KEPT_RETIRED:], old.process]
-    m.peer = Peer(process=process, retired=retired, agent_heard_s=old.agent_heard_s, timeout_s=old.timeout_s)
+    m.peer = Peer(
+        process=process,
+        retired=retired,
+        agent_heard_s=old.agent_heard_s,
+        timeout_s=old.timeout_s,
+        longest_s=old.longest_s,
+    )
 
 
 # ---- our own clock ---------------------------------------------------------------------------------

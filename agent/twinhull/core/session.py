@@ -163,6 +163,7 @@ def _hello(m: Module, number: int) -> messages.Hello:
         runs_under=record.witness.name.lower(),
         heals=True,
         rescues=m.rescue_trouble == "",
+        longest_s=m.settings.longest_s,
     )
 
 

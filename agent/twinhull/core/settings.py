@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from .record import WitnessKind
 from .rescue import WhenFull
 
+LONGEST_TIMEOUT_S = 120.0
+"""The longest T that can be configured: a host without a bound of its own stands it."""
+
 
 class Keep(enum.Enum):
     """Who wins a split brain. Where no rescue store is available `ASK` applies."""
@@ -50,6 +53,8 @@ class ModuleSettings:
         peer: name of the other node.
         preferred: name of the preferred node, or None.
         timeout_s: T of DESIGN.md section 2.
+        longest_s: the longest T that the time-outs of this host's own initiator outlast; at least `timeout_s`.
+            None: not told to the peer, as by a version before this one.
         write_timeout_s: how long a write may stay unanswered before its replica counts as lost.
         witness_timeout_s: how long an answer of the witness is waited for.
         witness_retry_s: pause between questions of a waiting node.
@@ -63,6 +68,7 @@ class ModuleSettings:
     peer: str
     preferred: str | None = None
     timeout_s: float = 10.0
+    longest_s: float | None = LONGEST_TIMEOUT_S
     write_timeout_s: float = 10.0
     witness: WitnessKind = WitnessKind.NONE
     witness_timeout_s: float = 5.0

@@ -155,6 +155,7 @@ class Peer:
     agent_heard_s: float | None = None
     worker_runs: bool = True
     timeout_s: float = 0.0
+    longest_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -444,8 +445,15 @@ class Module:
 
     @property
     def timeout_s(self) -> float:
-        """T: the larger one of both nodes rules."""
-        return max(self.settings.timeout_s, self.peer.timeout_s)
+        """T: the larger one of both nodes rules, as far as both hosts stand it (and both say so)."""
+        larger_s = max(self.settings.timeout_s, self.peer.timeout_s)
+        mine_s, theirs_s = self.settings.longest_s, self.peer.longest_s
+        return larger_s if mine_s is None or theirs_s is None else min(larger_s, mine_s, theirs_s)
+
+    @property
+    def pace_s(self) -> float:
+        """The shorter T of both nodes. What is done many times in T keeps this pace, so that it suffices whichever rules."""
+        return min(self.settings.timeout_s, self.peer.timeout_s or self.settings.timeout_s)
 
     @property
     def second_timeout_s(self) -> float:

@@ -123,14 +123,14 @@ function Enable-TwinhullDisk {
 function Initialize-TwinhullDisk {
     # GPT, one partition, NTFS. Whoever asks has seen that the volume is all zeros; a disk that is not raw is refused here, too.
     [CmdletBinding()]
-    param([Parameter(Mandatory)] [string] $Serial, [Parameter(Mandatory)] [long] $SizeBytes, [Parameter(Mandatory)] [string] $Label)
+    param([Parameter(Mandatory)] [string] $Serial, [Parameter(Mandatory)] [long] $SizeBytes, [Parameter(Mandatory)] [string] $Label, [Parameter(Mandatory)] [int] $ClusterBytes)
     $disk = Get-OurDisk $Serial $SizeBytes
     if ([string] $disk.PartitionStyle -ne 'RAW' -or $disk.NumberOfPartitions -gt 0) {
         Stop-Twinhull exists "Disk $($disk.Number) of the module is not blank; nothing was changed"
     }
     Initialize-Disk -Number $disk.Number -PartitionStyle GPT
     $partition = New-Partition -DiskNumber $disk.Number -UseMaximumSize
-    [void] (Format-Volume -Partition $partition -FileSystem NTFS -AllocationUnitSize 65536 -UseLargeFRS -NewFileSystemLabel $Label -Force -Confirm:$false)
+    [void] (Format-Volume -Partition $partition -FileSystem NTFS -AllocationUnitSize $ClusterBytes -UseLargeFRS -NewFileSystemLabel $Label -Force -Confirm:$false)
     return @{ number = [int] $disk.Number }
 }
 

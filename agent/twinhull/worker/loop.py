@@ -57,13 +57,13 @@ class Loop:
 
     Args:
         pump: called at the end of every turn; the only place from which `run_inline` may be called.
-        stall_s: how long a disk call of the leader may take before the standby leads.
+        stall_s: how long a disk call of the leader may take before the standby leads; may be changed at any time.
         clock: the clock that timers run on, seconds.
     """
 
     def __init__(self, pump: Callback, *, stall_s: float, clock: Callable[[], float] = boot_clock_s) -> None:
         self._pump = pump
-        self._stall_s = stall_s
+        self.stall_s = stall_s
         self._clock = clock
         self._poller = Poller()
         self._watches: dict[int, tuple[Callback, Callback | None]] = {}
@@ -156,9 +156,9 @@ class Loop:
 
     def _stand_by(self) -> None:
         """Wait until the leader is stuck, lead, and wait again after having been stuck oneself."""
-        while not self._finished.wait(self._stall_s / 2):
+        while not self._finished.wait(self.stall_s / 2):
             if self._take_over():
-                log.warning("the disk has not answered for %.1f s; decisions go on without it", self._stall_s)
+                log.warning("the disk has not answered for %.1f s; decisions go on without it", self.stall_s)
                 try:
                     self._lead()
                 except _DeposedError:
@@ -168,7 +168,7 @@ class Loop:
     def _take_over(self) -> bool:
         with self._lead_lock:
             since = self._inline_since_s
-            if since is None or time.monotonic() - since < self._stall_s:
+            if since is None or time.monotonic() - since < self.stall_s:
                 return False
             self._leader = threading.get_ident()
             self._inline_since_s = None

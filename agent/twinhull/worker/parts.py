@@ -17,7 +17,7 @@ from twinhull.attach import blank
 from twinhull.attach.base import Attacher
 from twinhull.attach.folder import check_folder, prepare_folder, release_folder
 from twinhull.attach.nothing import NoAttacher
-from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
+from twinhull.attach.windows import CLUSTER_BYTES, BareFolder, OurDisk, WindowsAttacher
 from twinhull.checkers import MakeGuestChecker, make_checkers
 from twinhull.checkers.guest import GuestAgentChecker
 from twinhull.checkers.heartbeat import HeartbeatChecker
@@ -182,6 +182,7 @@ def _windows_attacher(
         powershell=powershell(),
         first_data=first_data,
         bare=BareFolder(allow, deny),
+        cluster_bytes=CLUSTER_BYTES[module.file_system],
     )
 
 
@@ -478,7 +479,6 @@ def stream_settings(node: NodeConfig, cluster: ClusterConfig, module: ModuleConf
             for name in names
         ),
         port=cluster.data_port(module.name),
-        timeout_s=module.timeout_s,
         server_context=tls.server_context(node.pki_dir),
         client_context=tls.client_context(node.pki_dir),
     )
@@ -541,23 +541,26 @@ class AskedWitness:
 
 
 def within_initiator(settings: ModuleSettings, module: ModuleConfig, log: logs.Log) -> ModuleSettings:
-    """The settings with a T that the host's own time-outs outlast (Windows, until it was booted with longer ones)."""
+    """The settings with a T that the host's own time-outs outlast (Windows: those that it was booted with)."""
     if sys.platform != "win32" or module.export.attach is AttachKind.NONE:
         return settings
     from twinhull.attach import windows_timers as timers
 
     seen = timers.look(timers.HostRegistry())
-    timeout_s = timers.capped_s(settings.timeout_s, settings.witness_timeout_s, seen)
-    if timeout_s < settings.timeout_s:
+    longest_s = timers.longest_s(settings.witness_timeout_s, seen)
+    if longest_s < settings.timeout_s:
         log.warning(
-            "T is %.0f s instead of %.0f s until this host was booted with initiator time-outs of %d s or more "
-            "(run install.yml again, or `python -m twinhull.agent.initiator fit`, then reboot it)",
-            timeout_s,
+            "T is %.0f s instead of %.0f s, on both nodes, until this host was booted with initiator time-outs of %d s "
+            "or more (run install.yml again, or `python -m twinhull.agent.initiator fit`, then reboot it)",
+            longest_s,
             settings.timeout_s,
             timers.needed_s(settings.timeout_s, settings.witness_timeout_s),
         )
     return dataclasses.replace(
-        settings, timeout_s=timeout_s, write_timeout_s=min(settings.write_timeout_s, timeout_s)
+        settings,
+        timeout_s=min(settings.timeout_s, longest_s),
+        longest_s=longest_s,
+        write_timeout_s=min(settings.write_timeout_s, longest_s),
     )
 
 

@@ -63,7 +63,6 @@ class StreamSettings:
         connects: whether this side connects (the other listens).
         paths: the networks in their order of preference.
         port: TCP port of the listening side.
-        timeout_s: T.
     """
 
     cluster: str
@@ -73,13 +72,20 @@ class StreamSettings:
     connects: bool
     paths: tuple[Path, ...]
     port: int
-    timeout_s: float
     server_context: ssl.SSLContext
     client_context: ssl.SSLContext
 
 
 class Receiver(Protocol):
     """Who is told what arrives."""
+
+    @property
+    def timeout_s(self) -> float:
+        """T as it rules between both nodes, seconds."""
+
+    @property
+    def pace_s(self) -> float:
+        """The shorter T of both nodes, seconds."""
 
     def event(self, event: events.Event) -> None:
         """Something for the machine."""
@@ -163,7 +169,7 @@ class PeerStream:
         """Give up a silent connection, and see to it that there is one."""
         if not self._running:
             return
-        live, timeout_s = self._live, self._settings.timeout_s
+        live, timeout_s = self._live, self._receiver.timeout_s
         if live is not None and self._clock() - live.heard_s > SILENT_SHARE * timeout_s:
             self._drop(live, f"nothing came over {live.network} for {SILENT_SHARE * timeout_s:.1f} s")
         elif live is not None and live.sent_bytes > KEY_BYTES:
@@ -172,7 +178,7 @@ class PeerStream:
             self._dial()
         for listener, path in zip(self._listeners, self._settings.paths, strict=False):
             self._accept(listener, path)
-        self._loop.call_later(timeout_s / 20, self._look_after)
+        self._loop.call_later(self._receiver.pace_s / 20, self._look_after)
 
     def _return_due(self) -> bool:
         """Whether the stream rides a network of second choice and the first is to be tried again now."""
@@ -201,7 +207,7 @@ class PeerStream:
             self._next_path += 1
             self._log.debug("no connection over %s: %s", path.network, error)
             return
-        self._begin(stream, path.network, min(OPENING_S, max(0.2, DIAL_SHARE * settings.timeout_s)))
+        self._begin(stream, path.network, min(OPENING_S, max(0.2, DIAL_SHARE * self._receiver.pace_s)))
 
     def _listen(self, path: Path) -> None:
         settings = self._settings

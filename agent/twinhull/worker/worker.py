@@ -147,7 +147,7 @@ class Worker:
         self._persisting = 0  # number of the record that is being made durable
         self._heard = False
         self._last_view: dict[str, Any] = {}
-        self.loop = Loop(self._pump, stall_s=max(0.05, parts.settings.timeout_s / 20), clock=clock)
+        self.loop = Loop(self._pump, stall_s=self._stall_s(), clock=clock)
         self._disk = Disk(self.loop, parts.volume, parts.mirror, clock, parts.keeper)
         self._rescues = Rescues(
             self.loop,
@@ -200,15 +200,13 @@ class Worker:
 
     def run(self) -> None:
         """Serve the module until `end`. Raises what must not be survived: the agent then cleans up after us."""
-        settings = self._settings
-        self._every(settings.timeout_s / 20, self._tick)
-        self._every(settings.timeout_s / 10, self._beat)
+        self._keep_pace()
         # After the events of the turn: who wakes from a sleep must not show what it was before.
-        self._every(VIEW_INTERVAL_S, lambda: self.loop.post(self._show))
-        self._every(SPACE_INTERVAL_S, self._look_at_space)
-        self._every(READY_INTERVAL_S, self._host.keep_ready)
+        self._every(lambda: VIEW_INTERVAL_S, lambda: self.loop.post(self._show))
+        self._every(lambda: SPACE_INTERVAL_S, self._look_at_space)
+        self._every(lambda: READY_INTERVAL_S, self._host.keep_ready)
         self._rescues.look_at_room()
-        self._every(ROOM_INTERVAL_S, self._rescues.look)
+        self._every(lambda: ROOM_INTERVAL_S, self._rescues.look)
         self._stream.start()
         try:
             self.loop.run()
@@ -221,15 +219,33 @@ class Worker:
         """End the process after the present turn."""
         self.loop.stop()
 
-    def _every(self, interval_s: float, call: Callable[[], None]) -> None:
+    @property
+    def timeout_s(self) -> float:
+        """T as it rules between both nodes (peer.Receiver)."""
+        return self._machine.timeout_s
+
+    @property
+    def pace_s(self) -> float:
+        """The shorter T of both nodes (peer.Receiver)."""
+        return self._machine.pace_s
+
+    def _stall_s(self) -> float:
+        return max(0.05, self.pace_s / 20)
+
+    def _keep_pace(self) -> None:
+        self._every(lambda: self.pace_s / 20, self._tick)
+        self._every(lambda: self.pace_s / 10, self._beat)
+
+    def _every(self, interval_s: Callable[[], float], call: Callable[[], None]) -> None:
         def again() -> None:
             call()
-            self.loop.call_later(interval_s, again)
+            self.loop.call_later(interval_s(), again)
 
         self.loop.call_later(0.0, again)
 
     def _tick(self) -> None:
         now_s = self._clock()
+        self.loop.stall_s = self._stall_s()
         if self._heard:
             self._heard = False
             self.event(events.Heard())
@@ -240,7 +256,7 @@ class Worker:
 
     def _awake(self) -> bool:
         """Whether the machine looked at the clock lately. Called from any thread."""
-        return self._clock() - self._turned_s < self._settings.timeout_s / 2
+        return self._clock() - self._turned_s < self.pace_s / 2
 
     # ---- what arrives (peer.Receiver) ------------------------------------------------------------
 

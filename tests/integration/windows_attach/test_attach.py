@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.standin.windows_host import WindowsHost, needs_engine
 
-from twinhull.attach.windows import BareFolder, OurDisk, WindowsAttacher
+from twinhull.attach.windows import CLUSTER_BYTES, BareFolder, OurDisk, WindowsAttacher
 from twinhull.errors import AttachError, FolderNotOursError
 from twinhull.powershell import PowerShellHosts
 
@@ -51,7 +51,7 @@ class Offered:
 class Scene:
     """One host, its PowerShell, and an attacher."""
 
-    def __init__(self, directory: Path, **initial: Any) -> None:
+    def __init__(self, directory: Path, *, file_system: str = "ntfs", **initial: Any) -> None:
         self.offer: Offered | None = Offered()
         self.first_data: int | None = None
         self.bare: list[str] = []
@@ -65,6 +65,7 @@ class Scene:
             powershell=self.shells,
             first_data=lambda: self.first_data,
             bare=BareFolder(lambda: self.bare.append("allow"), lambda: self.bare.append("deny")),
+            cluster_bytes=CLUSTER_BYTES[file_system],
         )
 
     def disk(self) -> dict[str, Any]:
@@ -102,6 +103,14 @@ def test_a_blank_volume_becomes_an_ntfs_folder_without_a_letter(scene: Scene) ->
     [formatted] = scene.host.calls("Format-Volume")
     assert formatted["parameters"]["UseLargeFRS"] is True
     assert scene.bare == ["allow"]
+
+
+def test_clusters_are_as_small_as_configured(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "host", file_system="ntfs-4k")
+    scene.attacher.attach(make=True)
+    [partition] = scene.disk()["Partitions"]
+    assert partition["Volume"]["AllocationUnitSize"] == 4096
+    scene.shells.close()
 
 
 def test_the_login_is_not_kept_and_the_portal_is_forgotten(scene: Scene) -> None:

@@ -97,6 +97,10 @@ def _outdated_not_recorded(m: Any, new: Any, theirs: Any, verdict: Any) -> None:
     ]
 
 
+def _own_t(self: Any) -> float:
+    return float(self.settings.timeout_s)
+
+
 def _second_first(self: Any) -> float:
     return float(self.timeout_s) * 0.5
 
@@ -208,6 +212,11 @@ def _steps(old: Any, new: Any) -> Any:
 
 
 MUTANTS = (
+    Mutant(
+        "each node's own T rules",
+        "Two nodes with different time-outs do not agree on one.",
+        ((state.Module, "timeout_s", property(_own_t)),),
+    ),
     Mutant(
         "promoted while resyncing",
         "A SECOND takes over whether its copy is complete or not.",

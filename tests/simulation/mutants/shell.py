@@ -35,6 +35,10 @@ def _send_before_durable(self: Any, batch: Any) -> None:
     _perform_batch(self, batch)
 
 
+def _own_timeout_s(self: Any) -> float:
+    return float(self._settings.timeout_s)
+
+
 def _leave_believed(self: Any, failed: Any, error: str, full: bool) -> None:
     for connection, message in failed.send:
         self._stream.send_message(connection, messages.encode(message))
@@ -179,5 +183,10 @@ MUTANTS = (
         "swap acknowledged before the flush",
         "A hand-over does not wait for writes under way and flushes.",
         ((mirror.Mirror, "_quiesce", _quiet_at_once),),
+    ),
+    Mutant(
+        "the connection keeps its own T",
+        "A node gives its connection up, and sends, in the measure of its own T, whatever its peer's is.",
+        ((Worker, "timeout_s", property(_own_timeout_s)), (Worker, "pace_s", property(_own_timeout_s))),
     ),
 )

@@ -82,18 +82,18 @@ def test_a_host_without_the_initiator_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "timeout_s", "expected_s"),
+    ("seen", "expected_s"),
     [
-        (Timers(None, None, "x", False), 30.0, 20.0),
-        (Timers(None, None, "x", False), 10.0, 10.0),
-        (Timers(130, 130, "x", True), 30.0, 30.0),
-        (Timers(130, 130, "x", False), 30.0, 20.0),
-        (Timers(130, 129, "x", True), 30.0, 20.0),
-        (Timers(130, None, "x", True), 30.0, 20.0),
+        (Timers(None, None, "x", False), 20.0),
+        (Timers(None, None, "x", True), 20.0),
+        (Timers(130, 130, "x", True), 30.0),
+        (Timers(130, 130, "x", False), 20.0),
+        (Timers(130, 120, "x", True), 25.0),
+        (Timers(130, None, "x", True), 20.0),
     ],
 )
-def test_t_is_capped_until_the_time_outs_outlast_it(
-    seen: Timers, timeout_s: float, expected_s: float
+def test_the_longest_t_is_what_the_time_outs_of_the_last_boot_outlast(
+    seen: Timers, expected_s: float
 ) -> None:
     assert timers.needed_s(30.0, 5.0) == 130
-    assert timers.capped_s(timeout_s, 5.0, seen) == expected_s
+    assert timers.longest_s(5.0, seen) == expected_s

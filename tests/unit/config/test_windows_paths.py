@@ -43,6 +43,8 @@ def test_a_folder_on_a_drive_makes_it_a_configuration_for_windows() -> None:
     assert module.folder == PureWindowsPath(r"D:\Twinhull\M1")
     assert platform_of(module.folder) is Platform.WINDOWS
     assert module.file_system == "ntfs"
+    small = parse_cluster(GOOD.replace("    folder:", "    file_system: ntfs-4k\n    folder:", 1))
+    assert small.modules["M1"].file_system == "ntfs-4k"
 
 
 def test_it_is_written_as_it_was_read() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from twinhull.core import actions, events, messages
 from twinhull.core.identity import Generation
 from twinhull.core.record import Record, Role, WitnessKind
@@ -249,10 +251,27 @@ def test_other_volume_is_refused_with_what_to_do() -> None:
     assert bench.view().waiting_for.startswith("a person: ")
 
 
-def test_the_larger_time_out_rules() -> None:
-    bench = waiting(whole())
-    bench.connect(hello(timeout_s=30.0))
-    assert bench.view().timeout_s == 30.0
+@pytest.mark.parametrize(
+    ("mine", "theirs", "ruling_s"),
+    [
+        ((10.0, 120.0), (30.0, 120.0), 30.0),
+        ((10.0, 20.0), (30.0, 120.0), 20.0),
+        ((30.0, 120.0), (20.0, 20.0), 20.0),
+        ((20.0, 20.0), (30.0, None), 30.0),
+        ((30.0, 120.0), (10.0, None), 30.0),
+        ((20.0, None), (30.0, 30.0), 30.0),
+    ],
+)
+def test_the_larger_time_out_rules_as_far_as_both_hosts_stand_it(
+    mine: tuple[float, float | None], theirs: tuple[float, float | None], ruling_s: float
+) -> None:
+    bench = waiting(whole(), timeout_s=mine[0], longest_s=mine[1])
+    assert (bench.machine.timeout_s, bench.machine.pace_s) == (mine[0], mine[0])
+    bench.connect(hello(timeout_s=theirs[0], longest_s=theirs[1]))
+    assert bench.view().timeout_s == ruling_s
+    bench.beat("WAIT", process=identity(77))
+    assert bench.view().timeout_s == ruling_s
+    assert bench.machine.pace_s == min(mine[0], theirs[0])
 
 
 def test_first_history_has_no_parents_and_may_be_formatted() -> None:

@@ -58,7 +58,8 @@ class Scene:
         runner = threading.Thread(target=self.loop.run, name="loop")
         runner.start()
         runner.join()
-        self.loop._finished.clear()
+        self.loop._finished.clear()  # as if it had not run yet
+        self.loop._running = True
         (thread,) = self.threads[before:]
         return thread
 

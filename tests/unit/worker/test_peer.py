@@ -35,6 +35,7 @@ class Side:
     """One end: what it is told, in order; calls are made on its loop."""
 
     def __init__(self, cluster: Cluster, node: str, port: int, *, timeout_s: float = 1.0) -> None:
+        self.timeout_s = self.pace_s = timeout_s
         self.told: list[object] = []
         self.networks: list[str | None] = []  # that each connection came over
         self.refuse_frames = False
@@ -49,7 +50,6 @@ class Side:
             connects=node == "a",
             paths=tuple(Path(name, address, address) for name, address in NETWORKS.items()),
             port=port,
-            timeout_s=timeout_s,
             server_context=cluster.server(node),
             client_context=cluster.client(node),
         )

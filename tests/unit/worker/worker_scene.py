@@ -192,7 +192,6 @@ class Scene:
             connects=True,
             paths=(NetworkPath("replication", "127.0.0.1", "127.0.0.1"),),
             port=_free_port(),
-            timeout_s=1.0,
             server_context=cluster.server("a"),
             client_context=cluster.client("a"),
         )

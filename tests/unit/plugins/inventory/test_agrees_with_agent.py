@@ -134,6 +134,7 @@ WINDOWS_VARIANTS = [
     ("resource", "{kind: libvirt}"),
     ("resource", r"{kind: scripts, start: ['C:\a.exe'], stop: ['C:\b.exe'], check: ['C:\c.exe']}"),
     ("module", "file_system: ntfs"),
+    ("module", "file_system: ntfs-4k"),
     ("module", "file_system: xfs"),
     ("module", "checkers: [{name: guest, kind: guest-agent, action: stopstart}]"),
     ("module", "export: {kind: iscsi}"),

@@ -47,7 +47,7 @@ DEFAULT_HOMES = {
     "folder": "each module has its own, write it there",
     **_HOMES,
 }
-FILE_SYSTEMS = {"linux": ("ext4", "xfs"), "windows": ("ntfs",)}
+FILE_SYSTEMS = {"linux": ("ext4", "xfs"), "windows": ("ntfs", "ntfs-4k")}
 EXPORT_KINDS = {"linux": ("fuse", "iscsi"), "windows": ("iscsi",)}
 VM_KIND = {"linux": "libvirt", "windows": "hyperv"}
 _VM_KEYS = ("kind", "domain", "stop", "forced_stop")
