@@ -62,6 +62,8 @@ def win_preflight_facts(call: Call) -> Result:
         "install_dir": _disk(host, args["install_dir"]),
         "folders": [_folder(host, folder) for folder in args["folders"]],
         "volumes": {},
+        "paging_files": ["C:\\pagefile.sys"],
+        "shadow_areas": [],
         "held_ports": _held(call),
         "firewall": ["Windows Firewall"] if any(host.firewall_profiles.values()) else [],
         "pending_reboot": ["a Windows component or feature was changed"] if host.pending_reboot else [],
@@ -140,6 +142,7 @@ def _disk(host: HostState, path: str) -> Result:
         "total_bytes": 0,
         "free_bytes": 0,
         "cluster_bytes": 0,
+        "record_bytes": 0,
         "write_cache": {},
     }
     volume = host.files.volumes.get(path[:1].upper())
@@ -155,6 +158,7 @@ def _disk(host: HostState, path: str) -> Result:
         "total_bytes": volume.size_bytes,
         "free_bytes": volume.free_bytes,
         "cluster_bytes": volume.cluster_size_bytes,
+        "record_bytes": 4096,
         "write_cache": {"disk": disk.name, "flush_disabled": not disk.flushing},
     }
 

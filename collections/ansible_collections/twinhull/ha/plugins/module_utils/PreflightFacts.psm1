@@ -165,12 +165,24 @@ Function Get-PreflightWriteCache {
     }
 }
 
+Function Get-PreflightRecordSize {
+    # The size of a file record; 0 where it cannot be told. fsutil's words are translated, its order is not: the size of a
+    # cluster, that of a record, and how many clusters a record takes follow one another.
+    param([string]$Letter, [int]$ClusterBytes)
+    $numbers = @(& fsutil.exe fsinfo ntfsinfo "${Letter}:" | ForEach-Object { if ($_ -match ':\s*(\d+)\b(?!\.)') { [long]$Matches[1] } else { -1 } })
+    for ($i = 0; $i + 2 -lt $numbers.Count; $i++) {
+        $follows = $numbers[$i + 1] -in 1024, 4096 -and $numbers[$i + 2] -ge 0 -and $numbers[$i + 2] -le 8
+        if ($numbers[$i] -eq $ClusterBytes -and $follows) { return [int]$numbers[$i + 1] }
+    }
+    return 0
+}
+
 Function Get-PreflightDisk {
     param([string]$Path)
     $facts = @{
         path = $Path; exists = Test-Path -LiteralPath $Path; is_directory = Test-Path -LiteralPath $Path -PathType Container
         kind = 'missing'; file_system = ''; read_only = $false; own_volume = $false
-        mount_point = ''; source = ''; total_bytes = 0; free_bytes = 0; cluster_bytes = 0; write_cache = @{}
+        mount_point = ''; source = ''; total_bytes = 0; free_bytes = 0; cluster_bytes = 0; record_bytes = 0; write_cache = @{}
     }
     $letter = $Path.Substring(0, 1)
     $volume = @(Get-Volume -DriveLetter $letter -ErrorAction SilentlyContinue) | Select-Object -First 1
@@ -181,6 +193,9 @@ Function Get-PreflightDisk {
     $facts.total_bytes = [long]$volume.Size
     $facts.free_bytes = [long]$volume.SizeRemaining
     $facts.cluster_bytes = [int](Get-PreflightMember -InputObject $volume -Name 'AllocationUnitSize' -Default 0)
+    if ($facts.file_system -eq 'NTFS' -and $null -ne (Get-Command -Name fsutil.exe -ErrorAction SilentlyContinue)) {
+        $facts.record_bytes = Get-PreflightRecordSize -Letter $letter -ClusterBytes $facts.cluster_bytes
+    }
     $partition = @(Get-Partition -DriveLetter $letter -ErrorAction SilentlyContinue) | Select-Object -First 1
     if ($null -ne $partition) {
         $disk = Get-Disk -Number ([int]$partition.DiskNumber)
@@ -211,6 +226,19 @@ Function Get-PreflightFolder {
     $facts.entries = $entries.Count
     if ($entries.Count) { $facts.first_entry = [string]$entries[0].Name }
     return $facts
+}
+
+Function Get-PreflightShadow {
+    # Volumes by where they are mounted: whose older contents are kept (of), and where (on).
+    $mounts = @{}
+    foreach ($volume in @(Get-CimInstance -ClassName Win32_Volume)) { $mounts[[string]$volume.DeviceID] = [string]$volume.Name }
+    return , @(foreach ($area in @(Get-CimInstance -ClassName Win32_ShadowStorage)) {
+            @{ of = [string]$mounts[[string]$area.Volume.DeviceID]; on = [string]$mounts[[string]$area.DiffVolume.DeviceID] }
+        })
+}
+
+Function Get-PreflightPagingFile {
+    return , @(Get-CimInstance -ClassName Win32_PageFileUsage | ForEach-Object { [string]$_.Name })
 }
 
 Function Get-PreflightVolume {
@@ -428,6 +456,8 @@ Function Get-PreflightFact {
     Read-PreflightPart $facts 'install_dir' @{} { Get-PreflightDisk -Path $InstallDir }
     Read-PreflightPart $facts 'folders' @() { , @($Folders | Where-Object { $_ } | ForEach-Object { Get-PreflightFolder -Path $_ }) }
     Read-PreflightPart $facts 'volumes' @{} { Get-PreflightVolume -DataDir $DataDir }
+    Read-PreflightPart $facts 'paging_files' @() { Get-PreflightPagingFile }
+    Read-PreflightPart $facts 'shadow_areas' @() { Get-PreflightShadow }
     Read-PreflightPart $facts 'held_ports' @() { Get-PreflightPort -Port $Ports }
     Read-PreflightPart $facts 'firewall' @() { Get-PreflightFirewall }
     Read-PreflightPart $facts 'pending_reboot' @() { Get-PreflightReboot }

@@ -93,15 +93,18 @@ def _safety(host: Host, found: Collector) -> None:
             "flushed can be lost with the power.",
             "Device Manager, the disk's Policies: clear 'Turn off Windows write-cache buffer flushing on the device'.",
         )
-    cluster_bytes = int(host.get("data_dir.cluster_bytes", 0))
-    if host.platform == "windows" and cluster_bytes and cluster_bytes < 64 * KIB:
-        found.warning(
-            "disk.clusters",
-            (node,),
-            f"node {node}: the drive of {host.get('data_dir.path')} has clusters of {cluster_bytes // KIB} KiB; a "
-            "fragmented sparse file reaches its limit (error 665) earlier.",
-            "Format a drive of its own for volumes: format D: /FS:NTFS /L /A:64K /Q.",
-        )
+    for code, what, have, wanted in (
+        ("disk.clusters", "clusters", int(host.get("data_dir.cluster_bytes", 0)), 64 * KIB),
+        ("disk.records", "file records", int(host.get("data_dir.record_bytes", 0)), 4 * KIB),
+    ):
+        if host.platform == "windows" and 0 < have < wanted:
+            found.warning(
+                code,
+                (node,),
+                f"node {node}: the drive of {host.get('data_dir.path')} has {what} of {have // KIB} KiB; a fragmented "
+                "sparse file reaches its limit (error 665) earlier.",
+                "Format a drive of its own for volumes: format D: /FS:NTFS /L /A:64K /Q.",
+            )
     file_system = str(host.get("data_dir.file_system", ""))
     if host.platform == "windows" and file_system and file_system.upper() != "NTFS":
         found.error(

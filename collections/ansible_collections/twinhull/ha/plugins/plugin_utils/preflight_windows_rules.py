@@ -22,6 +22,7 @@ def judge_windows(site: Site, host: Host, found: Collector) -> None:
     _hyperv(site, host, found)
     _clock(host, found)
     _drives(site, host, found)
+    _own_disks(site, host, found)
     _profiles(site, host, found)
     _power(host, found)
     _token_filter(host, found)
@@ -127,6 +128,34 @@ def _drives(site: Site, host: Host, found: Collector) -> None:
                 "Give the host that drive letter, or the module a folder on a drive that both nodes have.",
                 module.name,
             )
+
+
+def _own_disks(site: Site, host: Host, found: Collector) -> None:
+    """Nothing of Windows itself may wait for a disk that a worker of this host serves."""
+    for module in site.modules:
+        folder = path_of(module.folder, "windows")
+        for name in host.get("paging_files", []):
+            if path_of(name, "windows").is_relative_to(folder):
+                found.error(
+                    "disk.paging_file",
+                    (host.node,),
+                    f"node {host.node}: the paging file {name} lies on the disk of module {module.name}: Windows would wait "
+                    "for a disk that waits for Windows.",
+                    "System Properties, Advanced, Performance, Virtual memory: move it to another drive, and reboot.",
+                    module.name,
+                )
+        for area in host.get("shadow_areas", []):
+            ends = [path_of(area[end], "windows") for end in ("of", "on") if area.get(end)]
+            if folder in ends:
+                found.warning(
+                    "disk.shadow_copies",
+                    (host.node,),
+                    f"node {host.node}: shadow copies of {area.get('of')} are kept on {area.get('on')}: the first write to "
+                    f"a place becomes three on the disk of module {module.name}, and they go over the network.",
+                    f"Back the VM up from within, or after each backup: vssadmin delete shadowstorage /for={area.get('of')} "
+                    f"/on={area.get('on')}.",
+                    module.name,
+                )
 
 
 def _profiles(site: Site, host: Host, found: Collector) -> None:

@@ -24,6 +24,14 @@ RUNNING = ("vmms", "WinDefend", "w32time", "MSiSCSI")
 ONLY_WINDOWS_KNOWS = ("account", "names", "unreadable", "time_epoch_s", "root")
 
 
+# In German, as any other language; "1024 (1 KB)" is how newer versions write it.
+NTFSINFO = """Function global:fsutil.exe { @(
+    'NTFS-Volumenseriennummer :        0x6c1c4bd01c4b9456', 'NTFS-Version   :                   3.1',
+    'Gesamtzahl der Cluster : 104857599  (400,0 GB)', 'Bytes pro Sektor : 512', 'Bytes pro physischem Sektor : 4096',
+    'Bytes pro Cluster : 4096  (4 KB)', 'Bytes pro Dateidatensatzsegment : 1024  (1 KB)',
+    'Cluster pro Dateidatensatzsegment : 0', 'MFT-gültige Datenlänge : 256,00 KB') }"""
+
+
 def service(name: str, status: str = "Running") -> dict[str, str]:
     return {
         "Name": name,
@@ -83,6 +91,9 @@ def host() -> dict[str, Any]:
             "Win32_ComputerSystem": [{"Manufacturer": "Dell Inc.", "Model": "PowerEdge R440", "HypervisorPresent": True}],
             "Win32_DiskDrive": [{"Index": 0, "Model": "Samsung SSD 0", "PNPDeviceID": "SCSI\\DISK&VEN_NVME\\5&1"}],
             "Win32_Process": [{"ProcessId": 4711, "Name": "nginx.exe", "CommandLine": "C:\\nginx\\nginx.exe"}],
+            "Win32_PageFileUsage": [{"Name": "C:\\pagefile.sys"}],
+            "Win32_Volume": [{"DeviceID": "\\\\?\\Volume{1}\\", "Name": "C:\\"}],
+            "Win32_ShadowStorage": [],
             "Win32_PowerPlan": [{"InstanceID": f"Microsoft:PowerPlan\\{PLAN}", "IsActive": True}],
             "Win32_PowerSettingDataIndex": [{"InstanceID": SLEEP, "SettingIndexValue": 0}],
         },
@@ -138,6 +149,11 @@ def host_in_trouble() -> dict[str, Any]:
     state["profiles"][1]["NetworkCategory"] = "Public"
     state["services"]["CSFalconService"] = service("CSFalconService")
     state["exclusions"]["ExclusionPath"] = []
+    state["cim"]["Win32_PageFileUsage"].append({"Name": "D:\\full\\pagefile.sys"})
+    state["cim"]["Win32_Volume"].append({"DeviceID": "\\\\?\\Volume{2}\\", "Name": "D:\\full\\"})
+    state["cim"]["Win32_ShadowStorage"] = [
+        {"Volume": {"DeviceID": "\\\\?\\Volume{2}\\"}, "DiffVolume": {"DeviceID": "\\\\?\\Volume{1}\\"}}
+    ]
     return state
 
 
@@ -160,7 +176,7 @@ def cases() -> list[dict[str, Any]]:
     unreadable = {**host(), "faults": [fault("Get-NetAdapter", "The RPC server is unavailable.")]}
     return [
         case("healthy", host(), *new_vm("healthy")),
-        case("trouble", host_in_trouble(), folder="D:\\full", registry=trouble),
+        case("trouble", host_in_trouble(), NTFSINFO, folder="D:\\full", registry=trouble),
         case("unreadable", unreadable),
         case("tpm", host(), *new_vm("tpm"), *tpm),
         case("no-hyperv", host_without_hyperv()),
@@ -227,6 +243,9 @@ def test_what_is_wrong_with_a_host_is_in_its_facts(facts: dict[str, dict[str, An
         "Microsoft Defender",
     ]
     assert told["data_dir"]["write_cache"] == {"disk": "Samsung SSD 0", "flush_disabled": True}
+    assert (told["data_dir"]["cluster_bytes"], told["data_dir"]["record_bytes"]) == (4096, 1024)
+    assert told["paging_files"] == ["C:\\pagefile.sys", "D:\\full\\pagefile.sys"]
+    assert told["shadow_areas"] == [{"of": "D:\\full\\", "on": "C:\\"}]
     assert told["pending_reboot"] == ["a Windows component or feature was changed"]
     assert (told["folders"][0]["entries"], told["folders"][0]["first_entry"]) == (1, "old.vhdx")
 

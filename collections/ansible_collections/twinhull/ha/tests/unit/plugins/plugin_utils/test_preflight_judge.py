@@ -143,6 +143,10 @@ def test_each_thing_wrong_on_a_linux_node_is_told_with_its_remedy(
         ("antivirus.0.exclusions", [], "warning", "antivirus.exclusions", "scans"),
         ("cpu.signature", "Intel64 Family 6 Model 106", "warning", "cpu.different", "the processors differ"),
         ("clock.synchronised", False, "warning", "clock.unsynchronised", "w32time"),
+        ("data_dir.record_bytes", 1024, "warning", "disk.records", "file records of 1 KiB"),
+        ("paging_files", ["C:\\pagefile.sys", "D:\\Twinhull\\VM1\\pagefile.sys"], "error", "disk.paging_file", "VM1"),
+        ("shadow_areas", [{"of": "D:\\", "on": "D:\\"}, {"of": "D:\\Twinhull\\VM1\\", "on": "D:\\"}],
+            "warning", "disk.shadow_copies", "of D:\\Twinhull\\VM1\\ are kept on D:\\"),
     ],
 )  # fmt: skip
 def test_each_thing_wrong_on_a_windows_node_is_told_with_its_remedy(
