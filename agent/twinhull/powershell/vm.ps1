@@ -118,11 +118,15 @@ function Get-ProtectorThumbprint {
 }
 
 function Get-TwinhullGuardian {
-    # Thumbprints of the encryption certificates of this host's guardians that have their private keys here.
+    # Thumbprints of the encryption certificates of this host's guardians that have both private keys here: the one that
+    # signs is a member of the guardian, the one that unlocks is known to the certificate stores alone.
     [CmdletBinding()]
     param()
     if ($null -eq (Get-Command -Name Get-HgsGuardian -ErrorAction SilentlyContinue)) { return @{ thumbprints = @() } }
-    $own = @(Get-HgsGuardian | Where-Object { $_.HasPrivateSigningKey })
+    $stores = @('Cert:\LocalMachine\Shielded VM Local Certificates', 'Cert:\LocalMachine\My')
+    $unlocking = @($stores | ForEach-Object { Get-ChildItem -LiteralPath $_ -ErrorAction SilentlyContinue } |
+            Where-Object { $_.HasPrivateKey } | ForEach-Object { [string] $_.Thumbprint })
+    $own = @(Get-HgsGuardian | Where-Object { $_.HasPrivateSigningKey -and [string] $_.EncryptionCertificate.Thumbprint -in $unlocking })
     return @{ thumbprints = @($own | ForEach-Object { [string] $_.EncryptionCertificate.Thumbprint }) }
 }
 

@@ -43,6 +43,19 @@ function Invoke-Program {
     }.GetNewClosure()
 }
 
+function Get-ChildItem {
+    # Certificate stores, which there are on Windows alone; everything else is the engine's. A certificate is named by its
+    # thumbprint; in front of one whose private key is elsewhere stands "public ".
+    [CmdletBinding()]
+    param([Parameter(Position = 0)] [string[]] $Path, [string[]] $LiteralPath, [string] $Filter, [switch] $Recurse, [switch] $File, [switch] $Directory)
+    if ("$LiteralPath" -notlike 'Cert:\*') { return Microsoft.PowerShell.Management\Get-ChildItem @PSBoundParameters }
+    $box = @{}
+    Edit-StandInState { param($State) $box.stores = $State.certificates; $box.guardians = @($State.guardians) }.GetNewClosure()
+    $found = if ($null -ne $box.stores) { $box.stores["$LiteralPath"] } elseif ("$LiteralPath" -like '*\Shielded VM*') { $box.guardians }
+    if ($null -eq $found) { Write-Error "Cannot find path '$LiteralPath' because it does not exist." -Category ObjectNotFound; return }
+    foreach ($one in @($found)) { [pscustomobject]@{ Thumbprint = "$one".Replace('public ', ''); HasPrivateKey = "$one" -notlike 'public *' } }
+}
+
 function Get-HgsGuardian {
     $box = @{}
     Edit-StandInState { param($State) $box.thumbprints = @($State.guardians) }.GetNewClosure()

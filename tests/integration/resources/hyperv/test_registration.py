@@ -18,6 +18,7 @@ from .hyperv_node import COPIES, FOLDER, HOME, LONG_S, QUICK, HyperVNode
 
 pytestmark = needs_engine
 Pair = tuple[HyperVNode, HyperVNode]
+STORE = r"Cert:\LocalMachine\Shielded VM Local Certificates"
 
 
 def hand_over(giver: HyperVNode) -> None:
@@ -297,4 +298,9 @@ def test_a_tpm_that_no_guardian_can_unlock_is_refused_before_protection(pair: Pa
     assert "can unlock the VM's virtual TPM" in found[0].sentence
     guardians = one.windows.state["guardians"]
     two.windows.edit(lambda state: state["guardians"].extend(guardians))
+    assert two.resource().check_definition(definition) == []
+    # The guardian is known there, and signs there, but the key that unlocks was not brought along.
+    two.windows.edit(lambda state: state.update(certificates={STORE: [f"public {one}" for one in guardians]}))
+    assert "can unlock the VM's virtual TPM" in two.resource().check_definition(definition)[0].sentence
+    two.windows.edit(lambda state: state.update(certificates={"Cert:\\LocalMachine\\My": guardians}))
     assert two.resource().check_definition(definition) == []
