@@ -68,7 +68,7 @@ class Case:
         self.writes: dict[tuple[str, int], ClientWrite] = {}
         self.flushes: dict[tuple[str, int], list[ClientWrite]] = {}
         self.reads: dict[tuple[str, int], tuple[set[int], set[int], int]] = {}
-        self.saved = False  # a state of the VM lies in its folder, and was not resumed yet
+        self.saved: set[str] = set()  # nodes in whose folder lies a state of the VM that was not resumed yet
         self.generation: Generation | None = None  # under which the last answer was given
         self.taken_by: Unit | None = None  # a person started it by name, and the witness lists it alone
         self.taken_s = -1.0  # when
@@ -278,11 +278,11 @@ class Judge:
             case.generation = record.generation if record is not None else None
         elif record is not None:
             self._continues(unit, case, record.generation)
-        if resume and not case.saved and not case.split:
+        if resume and unit.node.name not in case.saved and not case.split:
             self.broken(
                 f"the VM is resumed on {unit.node.name} from a state that was resumed before, or is none"
             )
-        case.saved = False
+        case.saved -= {unit.node.name} if case.split else set("ab")
         if not case.split:
             self._complete(unit, case, data)
         case.override = None
@@ -335,8 +335,11 @@ class Judge:
     def stopped(self, unit: Unit, *, saved: bool) -> None:
         """The VM is off. One that was replaced long ago takes nothing out of the folder."""
         case = self.case(unit)
-        if case.owner is unit:
-            case.saved = saved
+        if case.split:  # each node has a folder of its own
+            case.saved -= {unit.node.name}
+            case.saved |= {unit.node.name} if saved else set()
+        elif case.owner is unit:
+            case.saved = set("ab") if saved else set()
         self._world.story.add(unit.node.name, "the VM is off" + (", its state saved" if saved else ""))
 
     # ---- disasters --------------------------------------------------------------------------------------

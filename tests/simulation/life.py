@@ -24,6 +24,7 @@ PEACE_T = 60
 LOSE_CONTENT = ("disk-e", "disk-f", "disk-h", "disk-l", "disk-replaced", "disk-slow", "as-primary")
 """Faults (beginnings of their names) after which it may be that no replica is whole: not those of a mere record."""
 RESET = "twinhull witness reset"
+ROOM_ASKED = "raise rescue.share"
 STEPS_IN_T = 8
 """How often in T somebody looks whether it is whole."""
 
@@ -267,6 +268,10 @@ def _repairs(world: World, unit: Unit) -> bool:
             unit.wanted = True
             unit.died(process, "kill")
         else:
+            if ROOM_ASKED in view.sentence:
+                _say(world, unit, "gives the rescue store more room")
+                world.cover("person: gave the rescue store more room")
+                unit.disk.total_bytes = ROOM_BYTES
             _say(world, unit, "starts what is stopped")
             world.cover("person: started what was stopped")
             unit.command("start", {})
