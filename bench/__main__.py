@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -56,6 +57,7 @@ def _run(options: argparse.Namespace, chosen: list[tuple[Work, str]]) -> int:
     for lack in lacks:
         complain(f"{lack.what} is not measured: this machine lacks {', '.join(lack.programs)}")
     directory = options.directory.resolve() / f"bench-{os.getpid()}"
+    compileall.compile_dir(REPOSITORY / "agent" / "twinhull", quiet=1)  # as an installation by pip leaves it
     stage = Stage(directory, f"bench{os.getpid()}", options.seconds)
     try:
         samples, failures = _measure(stage, rounds(wanted, options.repeats))
