@@ -23,7 +23,7 @@ from twinhull.errors import AttachError, StorageError, UsageError
 from twinhull.storage.platform import platform_directory
 from twinhull.storage.rescue_format import Kind, Piece
 from twinhull.storage.volume import Volume
-from twinhull.worker.parts import open_rescue_store, volume_directory
+from twinhull.worker.places import open_rescue_store, volume_directory
 
 SIZE_BYTES = 64 << 20
 OLD, NEW = b"old content".ljust(BLOCK_BYTES, b"."), b"new content".ljust(BLOCK_BYTES, b".")

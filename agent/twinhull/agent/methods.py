@@ -26,7 +26,8 @@ from twinhull.errors import ConfigError, TransportError, TwinhullError, UsageErr
 from twinhull.transport import pki
 from twinhull.transport.control import Caller, RemoteError
 from twinhull.transport.tls import Role
-from twinhull.worker.parts import check_witness_files, volume_directory
+from twinhull.worker.parts import check_witness_files
+from twinhull.worker.places import volume_directory
 
 from . import follow, protect, snapshot, verifying, witnessing
 from .agent import Agent

@@ -13,7 +13,7 @@ from twinhull.config import HyperVConfig, ModuleConfig, ScriptsConfig
 from twinhull.errors import FolderNotOursError, TwinhullError, UsageError
 from twinhull.resources.base import Finding, Resource, Vm
 from twinhull.worker.moves import Moves
-from twinhull.worker.parts import build_attacher, build_moves, build_resource
+from twinhull.worker.resource_parts import build_attacher, build_moves, build_resource
 
 from .desired import Wish, unfinished_protection
 from .jobs import Job

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import twinhull
 from twinhull.errors import AgentDownError, TwinhullError, UsageError
-from twinhull.worker.parts import moves_directory, rescue_directory, volume_directory
+from twinhull.worker.places import moves_directory, rescue_directory, volume_directory
 
 from .desired import Wish
 from .process import WorkerProcess

@@ -26,7 +26,7 @@ from twinhull.storage.rescue import Rescue, Store
 from twinhull.storage.rescue_format import VIEWABLE, About, Kind, Stage
 from twinhull.storage.rollback import roll_back
 from twinhull.storage.volume import DATA_FILE, Volume
-from twinhull.worker.parts import open_rescue_store, rescue_directory, volume_directory
+from twinhull.worker.places import open_rescue_store, rescue_directory, volume_directory
 from twinhull.worker.rescue_view import OldVolume
 
 from .jobs import Job

@@ -24,7 +24,7 @@ from twinhull.errors import AttachError, ResourceError
 from twinhull.resources.base import ResourceState
 from twinhull.worker.host import Host, HostParts
 from twinhull.worker.loop import Loop
-from twinhull.worker.parts import LAUNCHER
+from twinhull.worker.resource_parts import LAUNCHER
 
 
 class Scene:

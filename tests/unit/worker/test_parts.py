@@ -20,7 +20,7 @@ from twinhull.log import read_audit
 from twinhull.resources.base import Leaving, Returning, Vm, Warm
 from twinhull.storage.volume import Volume
 from twinhull.worker import main as worker_main
-from twinhull.worker import parts
+from twinhull.worker import parts, resource_parts
 
 
 @pytest.fixture
@@ -132,22 +132,22 @@ def test_a_vm_of_hyperv_is_built_with_its_moves_and_its_heartbeat(
     module = dataclasses.replace(
         configured.module("VM1"), folder=PureWindowsPath(r"D:\Repli\VM1"), resource=vm
     )
-    resource = parts.build_resource(node, module, FakeAttacher(), lambda _: None)
+    resource = resource_parts.build_resource(node, module, FakeAttacher(), lambda _: None)
     assert isinstance(resource, Vm)
     assert isinstance(resource, Leaving)
     assert isinstance(resource, Returning)
     assert isinstance(resource, Warm)
-    assert parts.build_moves(node, module, resource, 1.0, lambda _: None) is not None
-    guest = parts.guest_of(node, module, resource)
+    assert resource_parts.build_moves(node, module, resource, 1.0, lambda _: None) is not None
+    guest = resource_parts.guest_of(node, module, resource)
     assert guest is not None
     # no start has noted the VM yet, so that nothing is asked of Hyper-V
     assert guest(300.0).check(1.0).detail == "the VM is not known yet"
-    places = parts.hyperv_places(node, module)
+    places = resource_parts.hyperv_places(node, module)
     assert places.folder == r"D:\Repli\VM1"
     assert places.record.is_relative_to(node.data_dir)
 
 
 def test_what_is_no_vm_has_no_guest(node: NodeConfig, configured: ClusterConfig) -> None:
     module = configured.module("VM1")
-    resource = parts.build_resource(node, module, FakeAttacher(), lambda _: None)
-    assert parts.guest_of(node, module, resource) is None
+    resource = resource_parts.build_resource(node, module, FakeAttacher(), lambda _: None)
+    assert resource_parts.guest_of(node, module, resource) is None

@@ -16,7 +16,7 @@ from tests.unit.agent.agent_scene import FakePeer, FakeSupervisor, Scene, cluste
 from twinhull.agent import protect
 from twinhull.config import ModuleConfig, NodeConfig, parse_cluster
 from twinhull.errors import TwinhullError
-from twinhull.worker import parts
+from twinhull.worker import resource_parts
 
 from .hyperv_node import FOLDER, HOME, LONG_S, HyperVNode
 
@@ -33,8 +33,8 @@ class EngineWorker(FakeSupervisor):
         self._node = node
         attacher = FakeAttacher()
         attacher.attach(make=True)
-        self.resource = parts.build_resource(own, module, attacher, node.lines.append)
-        moves = parts.build_moves(own, module, self.resource, LONG_S, node.lines.append)
+        self.resource = resource_parts.build_resource(own, module, attacher, node.lines.append)
+        moves = resource_parts.build_moves(own, module, self.resource, LONG_S, node.lines.append)
         assert moves is not None
         self._moves = moves
 
@@ -76,7 +76,7 @@ class EnginePeer(FakePeer):
         if method != "check_host":
             return super().call(method, arguments, **more)
         with self._monkeypatch.context() as patch:
-            patch.setattr(parts, "powershell", lambda: self._there.shells)
+            patch.setattr(resource_parts, "powershell", lambda: self._there.shells)
             return {"findings": protect.check_this_host(self._scene.agent, "web", arguments["definition"])}
 
 
@@ -92,7 +92,7 @@ def scene(
     monkeypatch.setattr(protect, "POLL_S", 0.001)
     monkeypatch.setattr(agent_scene, "PATIENCE_S", LONG_S)
     monkeypatch.setattr(protect, "check_folder", lambda *_: None)  # it knows paths of this machine alone
-    monkeypatch.setattr(parts, "powershell", lambda: one.shells)
+    monkeypatch.setattr(resource_parts, "powershell", lambda: one.shells)
     made = Scene(Cluster(tmp_path_factory.mktemp("c1")), tmp_path, "web")
     text = cluster_text(tmp_path).replace(
         "modules: {}",
