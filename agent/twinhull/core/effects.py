@@ -9,7 +9,7 @@ Effects that reach a disk name a `lane` in their meaning: `LocalWrite`/`LocalDis
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .frames import Buffer, DataFrame
 
@@ -91,7 +91,7 @@ class VerifyEnded(NamedTuple):
     """Tell whoever wanted the comparison: it is over. `reason`: why before its end, empty when all was compared."""
 
     reason: str
-    report: object
+    report: Any
 
 
 class SyncLog(NamedTuple):
@@ -122,7 +122,7 @@ class Complete(NamedTuple):
 class Tell(NamedTuple):
     """Tell the machine this event (one of the mirror's part of `events`)."""
 
-    event: object
+    event: Any
 
 
 Effect = (
