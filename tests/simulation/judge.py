@@ -46,6 +46,7 @@ BLOCK_UNITS = 8
 METADATA_UNITS = range(metadata.FILE_BYTES // UNIT_BYTES)
 EXTENT_BLOCKS = 128
 DOUBT = (Mode.HOLD, Mode.ASKING)
+UNSETTLED = -1  # no value of a sector: what is durable there may change yet with the next loss of power
 
 
 class ViolationError(Exception):
@@ -289,7 +290,7 @@ class Judge:
         if fresh:
             case.history.collapse(
                 lambda sector: value_at(data, data.current, sector),
-                lambda sector: value_at(data, data.durable, sector),
+                lambda sector: UNSETTLED if _pending(data, sector) else value_at(data, data.durable, sector),
                 weak=unit.process is not None and unit.process is case.dropping,
             )
         case.owner = unit

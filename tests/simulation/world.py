@@ -426,6 +426,8 @@ class World:
     def _protect(self, unit: Unit) -> None:
         """A person makes the first history, and asks again until it is made."""
         process = unit.process
+        if any(each.record is not None and each.record.generation is not None for each in (unit, unit.peer)):
+            return
         if process is not None and process.volume.record.generation is None:
             unit.command("start", {"as_primary": True})
         if process is None or process.volume.record.generation is None:
