@@ -55,6 +55,7 @@ class Network:
         self.listeners: dict[tuple[str, int], SimListener] = {}
         self.streams: list[SimStream] = []
         self._fds = 100
+        self.longest_s = 0.0  # that anything was under way
 
     def fd(self) -> int:
         """A number for a file."""
@@ -72,7 +73,9 @@ class Network:
 
     def delay_s(self, name: str, source: str) -> float:
         """How long the next thing takes."""
-        return jitter_s(self._rng, self.ways[name, source].delay_s)
+        delay_s = jitter_s(self._rng, self.ways[name, source].delay_s)
+        self.longest_s = max(self.longest_s, delay_s)
+        return delay_s
 
     def datagram_delay_s(self, source: str) -> float:
         """The same for a datagram on the first network that is open."""

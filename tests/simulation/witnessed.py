@@ -79,7 +79,7 @@ def both_serve(unit: Unit, case: Case) -> None:
     )
     if case.both_since_s is None or not (knows and all(map(world.etcd.reached, world.nodes.values()))):
         case.both_since_s = now_s
-    if now_s - case.both_since_s > settings.witness_watch_s + 3 * settings.timeout_s:
+    if now_s - case.both_since_s > settings.witness_watch_s + 3 * world.settings.timeout_s:
         world.judge.broken(
             f"both nodes serve {unit.module} on and on, though both reach a witness with a memory"
         )

@@ -368,7 +368,8 @@ class World:
         """Whether two histories are possible: the network was cut, or a person made them.
 
         A cut in one direction alone makes none; together with anything else that goes wrong it can. So can a network on
-        which an answer may take longer than the time-out, where a node is lost as well. With a witness that has a memory
+        which an answer may take longer than the time-out, where a node is lost as well, or one that is slow now and then and
+        lets nothing through the other way. With a witness that has a memory
         no cut can, unless that memory was set back and does not show it.
         """
         if self.remembers:
@@ -380,6 +381,7 @@ class World:
             or self.person_split
             or (self.half_separated and disturbed)
             or (self.answers_late and lost)
+            or (self.network.longest_s > self.settings.shortest_s / 4 and self.half_separated)
         )
 
     @property

@@ -303,8 +303,10 @@ def _evacuate(m: Module, op: Operation) -> None:
     if current is not None:
         m.emit(send=((current.connection, messages.Gone(current.id, op.reason)),))
         session.lose_session(m, f"{m.me} gave the module up ({op.reason})")
-        if current.second_whole:
-            m.emit(persist=m.changed(uptodate=False, outdated_reason=op.reason))
+    whole = current.second_whole if current is not None else m.lost is not None and m.lost.green
+    if whole and m.record.uptodate and m.record.peer_may_be_uptodate:
+        # What was acknowledged may not have reached this disk: the other replica must lead.
+        m.emit(persist=m.changed(uptodate=False, outdated_reason=op.reason))
     m.mode, m.lost = Mode.WAIT, None
     if host.is_off(m):
         work.stopped(m)

@@ -63,7 +63,7 @@ class Bench:
             if isinstance(effect, fx.Complete):
                 self.done.append(effect)
             elif isinstance(effect, fx.Tell):
-                self.told.append(effect.event)  # type: ignore[arg-type]
+                self.told.append(effect.event)
             elif isinstance(effect, fx.SendFrame):
                 self.sent.append(effect.frame)
             else:

@@ -513,6 +513,16 @@ def test_holding_primary_whose_disk_fails_gives_up() -> None:
     assert bench.state == "STOP"
 
 
+def test_what_a_holding_primary_gives_up_is_not_uptodate_any_more() -> None:
+    bench, _ = primary()
+    bench.tell(events.StreamDown(bench.connection, "reset"), events.DiskFailed("EIO"))
+    assert bench.record.uptodate
+    bench.tell(events.ResourceStopped(), events.Detached())
+    assert bench.state == "STOP"
+    assert not bench.record.uptodate
+    assert bench.record.outdated_reason == "the disk of a failed (EIO)"
+
+
 def test_source_of_a_resync_whose_disk_fails_sends_the_error_up() -> None:
     bench, _ = primary(green=False)
     bench.tell(events.DiskFailed("ENOSPC", full=True))
