@@ -36,7 +36,7 @@ from .disk import Disk, Keeper, Volume
 from .host import Host, HostParts
 from .lanes import Outcome
 from .link import AgentLink
-from .loop import Loop
+from .loop import Loop, Timer
 from .peer import PeerStream, StreamSettings
 from .rescue import Rescues, Source
 from .verify import Verification, VerifyParts
@@ -145,6 +145,7 @@ class Worker:
         self._effects: deque[effects.Effect] = deque()
         self._records = 0
         self._persisting = 0  # number of the record that is being made durable
+        self._persist_timer = Timer(lambda: None)
         self._heard = False
         self._last_view: dict[str, Any] = {}
         self.loop = Loop(self._pump, stall_s=self._stall_s(), clock=clock)
@@ -159,7 +160,7 @@ class Worker:
             parts.log,
             clock,
         )
-        self._turned_s, self._ticked_s = clock(), clock()
+        self._turned_s = self._ticked_s = self._awake_since_s = clock()
         self._host = Host(
             self.loop,
             parts.host,
@@ -245,6 +246,7 @@ class Worker:
 
     def _tick(self) -> None:
         now_s = self._clock()
+        self._look_for_sleep(now_s)
         self.loop.stall_s = self._stall_s()
         if self._heard:
             self._heard = False
@@ -253,6 +255,11 @@ class Worker:
         self._mirror.tick(now_s)
         # One tick late: by then the machine knows of the one before, and of a sleep that ended with it.
         self._turned_s, self._ticked_s = self._ticked_s, now_s
+
+    def _look_for_sleep(self, now_s: float) -> None:
+        """Promise 8: where nobody looked for a while, what was silent before proves nothing."""
+        if now_s - self._ticked_s > max(self._settings.write_timeout_s / 4, 3 * self.pace_s / 20):
+            self._awake_since_s = now_s
 
     def _awake(self) -> bool:
         """Whether the machine looked at the clock lately. Called from any thread."""
@@ -352,21 +359,27 @@ class Worker:
             return
         self._records += 1
         number = self._persisting = self._records
-        limit_s = self._settings.write_timeout_s
+        limit_s, began_s = self._settings.write_timeout_s, self._clock()
 
         def persisted(error: str | None, full: bool) -> None:
             if self._persisting != number:
                 return  # too late: the machine was told that the disk failed
-            timer.cancel()
+            self._persist_timer.cancel()
             self._persisting = 0
             if error is None:
                 self._finish_batch(batch)
             else:
                 self._drop_batches(batch, error, full)
 
-        timer = self.loop.call_later(
-            limit_s, lambda: persisted(f"a record was not durable within {limit_s:.0f} s", False)
-        )
+        def late() -> None:
+            # A disk that did not answer while this process slept may answer yet.
+            left_s = max(began_s, self._awake_since_s) + limit_s - self._clock()
+            if left_s > 0:
+                self._persist_timer = self.loop.call_later(left_s, late)
+            else:
+                persisted(f"a record was not durable within {limit_s:.0f} s", False)
+
+        self._persist_timer = self.loop.call_later(limit_s, late)
         self._disk.persist(batch.persist, persisted)
 
     def _drop_batches(self, failed: actions.Batch, error: str, full: bool) -> None:

@@ -75,4 +75,5 @@ SEEDS: dict[str, int] = {
     "an abandoned question's grant used": 1541,
     "each node's own T rules": 367,
     "the connection keeps its own T": 796,
+    "a record's time runs while its worker sleeps": 158980,
 }

@@ -39,6 +39,10 @@ def _own_timeout_s(self: Any) -> float:
     return float(self._settings.timeout_s)
 
 
+def _never_slept(self: Any, now_s: float) -> None:
+    """Time that the process slept through counts as any other."""
+
+
 def _leave_believed(self: Any, failed: Any, error: str, full: bool) -> None:
     for connection, message in failed.send:
         self._stream.send_message(connection, messages.encode(message))
@@ -188,5 +192,10 @@ MUTANTS = (
         "the connection keeps its own T",
         "A node gives its connection up, and sends, in the measure of its own T, whatever its peer's is.",
         ((Worker, "timeout_s", property(_own_timeout_s)), (Worker, "pace_s", property(_own_timeout_s))),
+    ),
+    Mutant(
+        "a record's time runs while its worker sleeps",
+        "A worker that wakes counts its disk as failed, because a record was not durable in the time that it slept.",
+        ((Worker, "_look_for_sleep", _never_slept),),
     ),
 )
