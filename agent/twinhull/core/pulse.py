@@ -55,7 +55,7 @@ def shown_state(m: Module) -> str:
 
 def on_heartbeat(m: Module, event: events.Heartbeat) -> None:
     """A sign of life: ends silence; within the session it renews the lease."""
-    if event.process == m.process or not _current(m, event.process, event.counter):
+    if event.process == m.process or not _current(m, event):
         return
     peer = m.peer
     peer.counter, peer.state, peer.session, peer.heard_s = event.counter, event.state, event.session, m.now_s
@@ -104,14 +104,24 @@ def on_agent_link(m: Module, event: events.AgentLink) -> None:
     m.agent_up = event.up
 
 
-def _current(m: Module, process: Id, counter: int) -> bool:
+def _current(m: Module, event: events.Heartbeat) -> bool:
     """Whether this is news: a moving counter of the process that lives, or a process never seen."""
-    if process == m.peer.process:
-        return counter > m.peer.counter
-    if process in m.peer.retired:
+    if event.process == m.peer.process:
+        return event.counter > m.peer.counter
+    if event.process in m.peer.retired or _is_late(m, event):
         return False
-    _new_process(m, process)
+    _new_process(m, event.process)
     return True
+
+
+def _is_late(m: Module, event: events.Heartbeat) -> bool:
+    """Whether it may be of a process that ended before this one began, and was long under way.
+
+    Only where the peer's process is known from talking with it: a node that has not met its peer yet takes any sign of
+    life for one. A process that came after the known one hears us, and says so.
+    """
+    talked = m.session is not None or m.lost is not None or (m.link is not None and m.link.theirs is not None)
+    return talked and event.echo_process != m.process
 
 
 def _new_process(m: Module, process: Id) -> None:

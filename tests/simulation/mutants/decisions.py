@@ -213,6 +213,11 @@ def _steps(old: Any, new: Any) -> Any:
 
 MUTANTS = (
     Mutant(
+        "a late sign of life counts",
+        "In a session, too, the sign of life of any process that was never seen is taken for the peer's.",
+        ((pulse, "_is_late", lambda _m, _event: False),),
+    ),
+    Mutant(
         "each node's own T rules",
         "Two nodes with different time-outs do not agree on one.",
         ((state.Module, "timeout_s", property(_own_t)),),

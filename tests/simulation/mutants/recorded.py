@@ -76,4 +76,5 @@ SEEDS: dict[str, int] = {
     "each node's own T rules": 367,
     "the connection keeps its own T": 796,
     "a record's time runs while its worker sleeps": 158980,
+    "a late sign of life counts": 170655,
 }

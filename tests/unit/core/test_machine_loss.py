@@ -397,3 +397,21 @@ def test_peer_whose_agent_alone_is_heard_is_told_apart() -> None:
     assert bench.view().peer_state == "no worker"
     bench.tell(events.PeerAgentHeard(worker=True))
     assert bench.view().peer_state == "worker silent"
+
+
+def test_a_late_sign_of_life_of_a_process_that_ended_before_is_not_taken_for_the_peers() -> None:
+    bench, session = primary()
+    bench.beat("SECOND", process=identity(0xDEAD), echo=False)
+    bench.wait(5, "SECOND", session=session)
+    assert bench.view().peer_heard_s == 0.0
+    bench.tell(events.StreamDown(bench.connection, "reset"))
+    bench.beat("WAIT", process=identity(0xDEAD), echo=False)
+    bench.wait(2, "SECOND", session=session)
+    assert bench.view().peer_heard_s == 0.0
+    assert bench.view().holding
+
+
+def test_a_process_that_came_after_the_known_one_says_that_it_hears() -> None:
+    bench, _ = primary()
+    bench.beat("WAIT", process=identity(0xA11CE), echo=True)
+    assert bench.view().peer_state == "WAIT"
