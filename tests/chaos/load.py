@@ -113,7 +113,10 @@ def main() -> None:
     folder, node = Path(os.environ["TWINHULL_FOLDER"]), os.environ["TWINHULL_NODE"]
     deep_reports = Path(sys.argv[2])
     laid = any(line.startswith("laid ") for line in deep_reports.read_text(encoding="ascii").splitlines())
-    writer = Writer(folder, Path(sys.argv[1]), node)
+    try:
+        writer = Writer(folder, Path(sys.argv[1]), node)
+    except OSError as error:  # a folder that became read-only with its disk's errors
+        raise SystemExit(f"nothing can be written: {error}") from error
     signal.signal(signal.SIGTERM, lambda *_: writer.end())
     deep = DeepWriter(folder, os.open(deep_reports, os.O_WRONLY | os.O_APPEND), node)
     fio = Fio(folder / "fio.dat", deep, laid=laid)
