@@ -73,7 +73,8 @@ def on_heartbeat(m: Module, event: events.Heartbeat) -> None:
         m.clock.slept = False
     session.echoed = True
     session.echo = max(session.echo, event.echo)
-    until_s = sent_s + m.timeout_s
+    # In the shorter T: a process of the peer that has just begun may know no longer one.
+    until_s = sent_s + m.pace_s
     if session.primary and until_s > m.clock.lease_until_s:
         m.clock.lease_until_s = until_s
         m.emit(actions.SetLease(until_s))

@@ -97,8 +97,8 @@ def _outdated_not_recorded(m: Any, new: Any, theirs: Any, verdict: Any) -> None:
     ]
 
 
-def _own_t(self: Any) -> float:
-    return float(self.settings.timeout_s)
+def _ruling_t(self: Any) -> float:
+    return float(self.timeout_s)
 
 
 def _second_first(self: Any) -> float:
@@ -218,9 +218,9 @@ MUTANTS = (
         ((pulse, "_is_late", lambda _m, _event: False),),
     ),
     Mutant(
-        "each node's own T rules",
-        "Two nodes with different time-outs do not agree on one.",
-        ((state.Module, "timeout_s", property(_own_t)),),
+        "the lease lasts as long as the longer T",
+        "A PRIM answers for the longer T, though a new worker of the other node knows the shorter one alone.",
+        ((state.Module, "pace_s", property(_ruling_t)),),
     ),
     Mutant(
         "promoted while resyncing",

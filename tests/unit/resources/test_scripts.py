@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.lab.waiting import wait_until
 
 from twinhull.errors import ResourceError
 from twinhull.resources.base import ResourceState
-from twinhull.resources.processes import ProcessTable
+from twinhull.resources.processes import Process, ProcessTable
 from twinhull.resources.scripts import ScriptSettings, ScriptsResource
 
 WAIT_S = 20.0
@@ -214,12 +215,18 @@ def test_what_a_dead_foreground_program_left_behind_is_turned_off_before_the_nex
     assert orphan is None or ProcessTable().alive(orphan) is None
 
 
+def sleeping(mark: str) -> list[Process]:
+    """The daemons that sleep for so many seconds; not yet one that is a fork of its shell still."""
+    return ProcessTable().with_arguments(lambda argv: argv == ["sleep", mark])
+
+
 def test_suspend_and_resume_stop_and_continue_the_processes(app: App) -> None:
     mark = f"613.{app.tmp.stat().st_ino}"
     resource = app.resource(ScriptSettings(app.script("start", DAEMON.replace("600", mark))))
     resource.start(resume=False)
+    wait_until("the daemon's own program", lambda: len(sleeping(mark)) == 1, 20.0)
     resource.suspend()
-    [process] = ProcessTable().with_arguments(lambda argv: argv == ["sleep", mark])
+    [process] = sleeping(mark)
     assert process.state == "T"
     assert resource.state() is ResourceState.PAUSED
     resource.resume()
