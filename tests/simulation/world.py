@@ -369,8 +369,8 @@ class World:
 
         A cut in one direction alone makes none; together with anything else that goes wrong it can. So can a network on
         which an answer may take longer than the time-out, where a node is lost as well, or one that is slow now and then and
-        lets nothing through the other way. With a witness that has a memory
-        no cut can, unless that memory was set back and does not show it.
+        lets nothing through the other way. With a witness that has a memory no cut can, unless that memory was set back and
+        does not show it.
         """
         if self.remembers:
             return self.person_split or self.etcd.forgot

@@ -425,6 +425,11 @@ class Mirror:
         return self._activity.has_marks
 
     @property
+    def awake_since_s(self) -> float:
+        """Since when the ticks have come without a gap, seconds: what was silent before proves nothing (promise 8)."""
+        return self._watch.awake_since_s
+
+    @property
     def owes(self) -> bool:
         """Whether a write of an export that is gone can still change a node: a new export would see it appear."""
         return self._client.owes

@@ -16,13 +16,15 @@ class Watch:
 
     Args:
         desk: what the parts share.
+
+    `awake_since_s` is when this process last began to look again after it had not for a while.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._looked_s: float | None = None
         self._interval_s = 0.0
-        self._awake_since_s = 0.0
+        self.awake_since_s = 0.0
         self._peer_told = False
         self._local_told = False
 
@@ -46,11 +48,11 @@ class Watch:
         """Promise 8: where nobody looked for a while, what was silent before proves nothing."""
         now_s = self._desk.now_s
         if self._looked_s is None:
-            self._awake_since_s = now_s
+            self.awake_since_s = now_s
         else:
             interval_s = now_s - self._looked_s
             if interval_s > max(self._desk.write_timeout_s / 4, 3 * self._interval_s):
-                self._awake_since_s = now_s
+                self.awake_since_s = now_s
             self._interval_s = interval_s
         self._looked_s = now_s
 
@@ -58,4 +60,4 @@ class Watch:
         oldest = min((at_s for at_s in since if at_s is not None), default=None)
         if oldest is None:
             return False
-        return self._desk.now_s - max(oldest, self._awake_since_s) >= self._desk.write_timeout_s
+        return self._desk.now_s - max(oldest, self.awake_since_s) >= self._desk.write_timeout_s

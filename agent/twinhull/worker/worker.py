@@ -36,7 +36,7 @@ from .disk import Disk, Keeper, Volume
 from .host import Host, HostParts
 from .lanes import Outcome
 from .link import AgentLink
-from .loop import Loop, Timer
+from .loop import Loop
 from .peer import PeerStream, StreamSettings
 from .rescue import Rescues, Source
 from .verify import Verification, VerifyParts
@@ -145,7 +145,6 @@ class Worker:
         self._effects: deque[effects.Effect] = deque()
         self._records = 0
         self._persisting = 0  # number of the record that is being made durable
-        self._persist_timer = Timer(lambda: None)
         self._heard = False
         self._last_view: dict[str, Any] = {}
         self.loop = Loop(self._pump, stall_s=self._stall_s(), clock=clock)
@@ -160,7 +159,7 @@ class Worker:
             parts.log,
             clock,
         )
-        self._turned_s = self._ticked_s = self._awake_since_s = clock()
+        self._turned_s = self._ticked_s = clock()
         self._host = Host(
             self.loop,
             parts.host,
@@ -246,7 +245,6 @@ class Worker:
 
     def _tick(self) -> None:
         now_s = self._clock()
-        self._look_for_sleep(now_s)
         self.loop.stall_s = self._stall_s()
         if self._heard:
             self._heard = False
@@ -255,11 +253,6 @@ class Worker:
         self._mirror.tick(now_s)
         # One tick late: by then the machine knows of the one before, and of a sleep that ended with it.
         self._turned_s, self._ticked_s = self._ticked_s, now_s
-
-    def _look_for_sleep(self, now_s: float) -> None:
-        """Promise 8: where nobody looked for a while, what was silent before proves nothing."""
-        if now_s - self._ticked_s > max(self._settings.write_timeout_s / 4, 3 * self.pace_s / 20):
-            self._awake_since_s = now_s
 
     def _awake(self) -> bool:
         """Whether the machine looked at the clock lately. Called from any thread."""
@@ -364,7 +357,7 @@ class Worker:
         def persisted(error: str | None, full: bool) -> None:
             if self._persisting != number:
                 return  # too late: the machine was told that the disk failed
-            self._persist_timer.cancel()
+            timer.cancel()
             self._persisting = 0
             if error is None:
                 self._finish_batch(batch)
@@ -373,13 +366,13 @@ class Worker:
 
         def late() -> None:
             # A disk that did not answer while this process slept may answer yet.
-            left_s = max(began_s, self._awake_since_s) + limit_s - self._clock()
-            if left_s > 0:
-                self._persist_timer = self.loop.call_later(left_s, late)
+            left_s = max(began_s, self._mirror.awake_since_s) + limit_s - self._clock()
+            if left_s > 0 and self._persisting == number:
+                self.loop.call_later(left_s, late)
             else:
                 persisted(f"a record was not durable within {limit_s:.0f} s", False)
 
-        self._persist_timer = self.loop.call_later(limit_s, late)
+        timer = self.loop.call_later(limit_s, late)
         self._disk.persist(batch.persist, persisted)
 
     def _drop_batches(self, failed: actions.Batch, error: str, full: bool) -> None:

@@ -39,8 +39,9 @@ def _own_timeout_s(self: Any) -> float:
     return float(self._settings.timeout_s)
 
 
-def _never_slept(self: Any, now_s: float) -> None:
+def _never_slept(_self: Any) -> float:
     """Time that the process slept through counts as any other."""
+    return 0.0
 
 
 def _leave_believed(self: Any, failed: Any, error: str, full: bool) -> None:
@@ -196,6 +197,6 @@ MUTANTS = (
     Mutant(
         "a record's time runs while its worker sleeps",
         "A worker that wakes counts its disk as failed, because a record was not durable in the time that it slept.",
-        ((Worker, "_look_for_sleep", _never_slept),),
+        ((mirror.Mirror, "awake_since_s", property(_never_slept)),),
     ),
 )
