@@ -44,7 +44,8 @@ lint: $(READY) ## ruff (rules and format) and mypy --strict
 	@$(VENV)/bin/mypy
 
 simulate: $(READY) ## lives of whole clusters with every fault, judged: SEEDS=3000 FROM=0 JOBS=processors
-	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
+	@MALLOC_MMAP_THRESHOLD_=100000000 MALLOC_TRIM_THRESHOLD_=1000000000 \
+		$(PYTHON) -m tests.simulation --seeds $(SEEDS) --from $(FROM) --jobs $(JOBS)
 
 chaos: machine $(READY) ## real faults on a real pair under load, every promise looked at: ROUNDS=15 SEED=n (root)
 	@$(PYTHON) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

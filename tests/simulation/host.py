@@ -122,12 +122,13 @@ class SimResource:
     def suspend(self) -> None:
         """See `resources.base.Resource`."""
         self._unit.guest.suspended = True
+        self._unit.suspended_s = self._unit.world.schedule.now_s
         self._unit.count_running()
 
     def resume(self) -> None:
         """See `resources.base.Resource`."""
         self._unit.guest.suspended = False
-        self._unit.count_running()
+        self._unit.resumed()
 
     def interrupt(self) -> None:
         """See `resources.base.Resource`."""

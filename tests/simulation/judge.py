@@ -33,7 +33,7 @@ from twinhull.storage.volume import (
 )
 
 from . import witnessed
-from .disk import SECTOR_BYTES, UNIT_BYTES, DurableDirectory, DurableFile, Inode
+from .disk import SECTOR_BYTES, UNIT_BYTES, ZERO_UNIT, DurableDirectory, DurableFile, Inode
 from .history import ClientWrite, History
 from .rescued import remember
 
@@ -363,10 +363,16 @@ class Judge:
                 self.case(unit).dropping = unit.process
 
     def disk_replaced(self, unit: Unit) -> None:
-        """What only this disk held is gone, and nobody is to blame."""
-        record = unit.record
+        """What only this disk held is gone, and nobody is to blame.
+
+        Where no witness remembers that the other node was replaced, and its VM only slept, that VM goes on.
+        """
+        case, record = self.case(unit), unit.record
         if record is not None and record.uptodate and not record.peer_may_be_uptodate:
-            self.case(unit).override = unit.peer
+            if case.owner is unit and unit.peer.guest.running and not self._world.remembers:
+                self._chosen(unit.peer)
+            else:
+                case.override = unit.peer
         unit.record, unit.record_sequence = None, 0
         unit.record_version = unit.judged_version = -1
 
@@ -527,12 +533,11 @@ class Judge:
             return
         if not first.peer_may_be_uptodate or not second.peer_may_be_uptodate:
             return
-        mine, theirs = data_of(unit), data_of(peer)
+        mine, theirs = data_of(unit).current, data_of(peer).current
         differing = {
             number
-            for number in mine.current.keys() | theirs.current.keys()
-            if mine.current.get(number) != theirs.current.get(number)
-            and (any(mine.current.get(number, b"")) or any(theirs.current.get(number, b"")))
+            for number in mine.keys() | theirs.keys()
+            if mine.get(number, ZERO_UNIT) != theirs.get(number, ZERO_UNIT)
         }
         if not differing:
             return

@@ -64,6 +64,7 @@ class Unit:
         self.ran_s = 0.0  # how long the VM ran here alone in its present history
         self.runs_from_s: float | None = None
         self.ran_sure = True  # no process died since, whose last minute counts only as far as it was recorded
+        self.suspended_s = -1.0  # when its VM was last made to hold still
         self.alone = False
         self.wanted = False  # a person wants the module started here
         self.death: tuple[str, str | None] | None = None
@@ -123,6 +124,13 @@ class Unit:
             self.runs_from_s = now_s
         elif not runs and self.runs_from_s is not None:
             self.ran_s, self.runs_from_s = self.ran_s + now_s - self.runs_from_s, None
+
+    def resumed(self) -> None:
+        """Its VM goes on. A worker that slept since it held still does not know for how long it did."""
+        process = self.process
+        if process is not None and process.thawed_s >= self.suspended_s:
+            self.ran_sure = False
+        self.count_running()
 
     # ---- the worker ---------------------------------------------------------------------------------
 

@@ -170,6 +170,7 @@ class Process:
         self.born_s = self.world.schedule.now_s
         self.dead = False
         self.frozen = False
+        self.thawed_s = -1.0  # when it last went on after a sleep
         self.turning = False
         self.waiting: list[tuple[int, Call]] = []
         self.link: SimLink | None = None
@@ -340,7 +341,7 @@ class Process:
         """SIGCONT: files are looked at first, then messages, then timers, then the pump."""
         if not self.frozen or self.dead:
             return
-        self.frozen = False
+        self.frozen, self.thawed_s = False, self.world.schedule.now_s
         waiting, self.waiting = sorted(self.waiting, key=lambda each: each[0]), []
         if not waiting:
             return
