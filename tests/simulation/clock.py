@@ -234,8 +234,8 @@ class SimLane:
         """End; nothing to be done."""
 
 
-def jitter_s(rng: Rng, typical_s: float) -> float:
-    """A time around the typical one, now and then much longer."""
+def jitter_s(rng: Rng, typical_s: float, *, calm: bool = False) -> float:
+    """A time around the typical one, now and then much longer; never when it is `calm`."""
     draw = rng.bits()
     factor = (draw & 1023) / 512.0
-    return typical_s * (factor * 8 if (draw >> 10) & 31 == 0 else factor)
+    return typical_s * (factor * 8 if (draw >> 10) & 31 == 0 and not calm else factor)

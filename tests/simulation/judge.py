@@ -9,6 +9,7 @@ Now and then: blocks that differ between two uptodate replicas are durably marke
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from twinhull.core.identity import Generation, Relation
@@ -25,6 +26,7 @@ from twinhull.storage.metadata import Metadata
 from twinhull.storage.volume import (
     BITMAP_FILE,
     DATA_FILE,
+    DOUBTFUL_FILE,
     LOG_FILE,
     METADATA_FILE,
     UNCONFIRMED_FILE,
@@ -263,11 +265,12 @@ class Judge:
             self.broken(f"the VM is started on {unit.node.name}, whose record says that it is not uptodate")
         if unit.folder is None:
             self.broken(f"the VM is started on {unit.node.name} without its folder")
-        if can_answer(unit.peer) and not world.may_split:
+        served = can_answer(unit.peer)
+        ended = case.override is not unit and self._is_behind(case, record)
+        if not world.may_split and (served or ended):
             if can_answer(unit):
-                self.broken(
-                    f"the VM is started on {unit.node.name} while {unit.peer.node.name} serves it, too"
-                )
+                how = f"while {unit.peer.node.name} serves it, too" if served else "from a history that ended"
+                self.broken(f"the VM is started on {unit.node.name} {how}")
             world.cover(
                 "vm-started-too-late"
             )  # its start was under way while the node slept; it gets no answer
@@ -296,6 +299,12 @@ class Judge:
         case.owner = unit
         world.story.add(unit.node.name, "the VM boots" + (" from its saved state" if resume else ""))
 
+    @staticmethod
+    def _is_behind(case: Case, record: Record | None) -> bool:
+        """Whether the last answer was given under a later generation than the one of this record."""
+        before, mine = case.generation, record.generation if record is not None else None
+        return before is not None and mine is not None and before.id != mine.id and before.descends_from(mine)
+
     def _complete(self, unit: Unit, case: Case, data: Inode) -> None:
         for sector in case.history.sectors:
             value = value_at(data, data.current, sector)
@@ -318,7 +327,10 @@ class Judge:
             case.override = unit
         if self._world.remembers:
             witnessed.overridden(unit, case)
-        elif unit.peer.guest.running or unit.peer.process is not None:
+            return
+        theirs = unit.peer.record
+        went_alone = theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate
+        if unit.peer.guest.running or unit.peer.process is not None or went_alone:
             self._world.person_split = True
 
     def _rebase(self, unit: Unit, case: Case) -> None:
@@ -365,11 +377,13 @@ class Judge:
     def disk_replaced(self, unit: Unit) -> None:
         """What only this disk held is gone, and nobody is to blame.
 
-        Where no witness remembers that the other node was replaced, and its VM only slept, that VM goes on.
+        Where no witness remembers that the other node was replaced, it goes on; also when its VM only slept. A witness
+        with a memory knows: there nobody goes on before a person says so.
         """
         case, record = self.case(unit), unit.record
-        if record is not None and record.uptodate and not record.peer_may_be_uptodate:
-            if case.owner is unit and unit.peer.guest.running and not self._world.remembers:
+        was_alone = record is not None and record.uptodate and not record.peer_may_be_uptodate
+        if was_alone and not self._world.remembers:
+            if case.owner is unit and unit.peer.guest.running:
                 self._chosen(unit.peer)
             else:
                 case.override = unit.peer
@@ -406,6 +420,8 @@ class Judge:
             found = Metadata.load(DurableFile(inode), directory.name, void)  # type: ignore[arg-type]
             known = self._decoded[content, void] = found.record, found.sequence
         unit.record, unit.record_sequence = known
+        if known[0].uptodate and (unit.module, DOUBTFUL_FILE) in unit.disk.files:
+            unit.record = dataclasses.replace(known[0], uptodate=False)
 
     def _recorded(self, unit: Unit) -> None:
         """Promise 5: what is durable on one node never contradicts what is durable on the other."""

@@ -130,6 +130,7 @@ def _happens(world: World, fault: Fault) -> None:
 def _peace(world: World) -> None:
     """All faults end."""
     world.story.add("PEACE", "all faults end")
+    world.network.calm = True
     world.last_fault = "peace"
     world.armed.clear()
     world.settings.lane_s["witness"] = 0.001
@@ -227,6 +228,8 @@ def _person(world: World, unit: Unit, step: int) -> None:
             )
         elif not world.heals:
             _decide(world, pair)
+    elif Kind.GRANT in kinds:
+        _go_on_without_what_is_gone(world, pair, step)
     elif Kind.NOTHING in kinds:
         world.cover("person: told that no replica is whole")
         if not _happened(world, *LOSE_CONTENT):
@@ -234,6 +237,17 @@ def _person(world: World, unit: Unit, step: int) -> None:
                 f"no replica is known to be whole, though no disk failed: {_shown(unit)}; {_shown(unit.peer)}"
             )
         _decide(world, pair)
+
+
+def _go_on_without_what_is_gone(world: World, pair: tuple[Unit, Unit], step: int) -> None:
+    """One disk is a new one, and the witness does not let the other node go on: what the old disk held is lost."""
+    for unit in pair:
+        view = unit.process.machine.view(unit.node.clock()) if unit.process is not None else None
+        told = view is not None and f"start --as-primary on {unit.node.name}" in view.waiting_for
+        if told and step >= 6 * STEPS_IN_T:
+            world.cover("person: gave up what was on a disk that is gone")
+            _say(world, unit, "starts it by name: what the disk that was replaced held is lost")
+            unit.command("start", {"as_primary": True})
 
 
 def _resets(world: World, pair: tuple[Unit, Unit]) -> bool:

@@ -56,6 +56,7 @@ class Network:
         self.streams: list[SimStream] = []
         self._fds = 100
         self.longest_s = 0.0  # that anything was under way
+        self.calm = False  # nothing takes much longer than usual
 
     def fd(self) -> int:
         """A number for a file."""
@@ -73,7 +74,7 @@ class Network:
 
     def delay_s(self, name: str, source: str) -> float:
         """How long the next thing takes."""
-        delay_s = jitter_s(self._rng, self.ways[name, source].delay_s)
+        delay_s = jitter_s(self._rng, self.ways[name, source].delay_s, calm=self.calm)
         self.longest_s = max(self.longest_s, delay_s)
         return delay_s
 
@@ -87,7 +88,8 @@ class Network:
         if way.cut:
             way.held.append((target, what))
             return
-        when_s = max(target.arrives_s, self.schedule.now_s + jitter_s(self._rng, way.delay_s))
+        delay_s = jitter_s(self._rng, way.delay_s, calm=self.calm)
+        when_s = max(target.arrives_s, self.schedule.now_s + delay_s)
         target.arrives_s = when_s
         self.schedule.at(when_s, lambda: target.arrive(what))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinhull.core.memory import WitnessRecord
+from twinhull.core.state import Mode
 
 if TYPE_CHECKING:
     from .judge import Case
@@ -22,7 +23,10 @@ def overridden(unit: Unit, case: Case) -> None:
     taken = key is not None and mine is not None and key.record.may_start == (mine.replica_id,)
     if taken:
         case.taken_by, case.taken_s = unit, world.schedule.now_s
-    if not taken or (theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate):
+    went_alone = theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate
+    process = unit.peer.process
+    goes_alone = process is not None and process.machine._module.mode is Mode.ALONE
+    if not taken or went_alone or goes_alone:
         world.person_split = True
 
 

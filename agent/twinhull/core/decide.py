@@ -18,6 +18,9 @@ class Kind(enum.Enum):
     """What the table says."""
 
     SESSION = "session"  # one becomes (stays) PRIM, the other SECOND
+    GRANT = (
+        "grant"  # the same, once the witness lets the first one go on alone: only it knows what was before
+    )
     REPLACED = "replaced"  # one holds I/O of a history that goes on elsewhere: it turns its resource off
     SPLIT = "split"  # both histories went on: the keep policy or a person decides
     REFUSE = "refuse"  # the two do not belong together
@@ -220,7 +223,22 @@ def _session(primary: Hello, second: Hello, mine: bool, reason: str, *, resend: 
         or second.marks
         or primary.generation != second.generation
     )
-    return Verdict(Kind.SESSION, reason, mine=mine, everything=everything, outdates=outdates, witness=witness)
+    kind = Kind.SESSION
+    if _replica_is_gone(primary, second):
+        kind = Kind.GRANT
+        reason = f"{reason}; whether the replica before it went on alone, only the witness knows"
+    return Verdict(kind, reason, mine=mine, everything=everything, outdates=outdates, witness=witness)
+
+
+def _replica_is_gone(primary: Hello, second: Hello) -> bool:
+    """Whether nobody is left who would know that the first one was replaced, save a witness with a memory."""
+    return (
+        primary.state != ALONE_STATE
+        and primary.runs_under == REMEMBERS
+        and primary.peer_may_be_uptodate
+        and primary.peer_replica is not None
+        and primary.peer_replica != second.replica
+    )
 
 
 def _new_witness(primary: Hello, second: Hello) -> str:

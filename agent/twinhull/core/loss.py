@@ -266,7 +266,17 @@ def ask_again(m: Module) -> None:
 
 def reason_to_ask(m: Module) -> str:
     """Why the question under way was asked."""
-    return m.lost.why if m.lost is not None else f"{m.other} cannot be reached"
+    if m.lost is not None:
+        return m.lost.why
+    if meets_a_new_replica(m):
+        return f"{m.other} has a new replica"
+    return f"{m.other} cannot be reached"
+
+
+def meets_a_new_replica(m: Module) -> bool:
+    """Whether the peer is connected with another replica than the one that this one was mirrored with."""
+    theirs, known = m.link.theirs if m.link is not None else None, m.record.peer_replica_id
+    return theirs is not None and known is not None and theirs.replica != known
 
 
 def refused_by_witness(m: Module, detail: str) -> None:

@@ -69,6 +69,10 @@ class Record:
     saved: SavedState | None = None
     witness_memory: WitnessMemory = NOTHING_SEEN
 
+    def takes_back(self, before: Record) -> bool:
+        """Whether it says that the replica is not uptodate any more. That is true also where it could not be recorded."""
+        return before.uptodate and not self.uptodate
+
     @property
     def blank(self) -> bool:
         """Whether this replica has never been part of any history."""

@@ -206,7 +206,8 @@ def _consider(m: Module, link: Link) -> None:
         alone.become_wait(m, verdict.reason, survivor=survivor)
     elif verdict.kind is not Kind.STOPPED and m.mode is not Mode.STOP and link.verdict != verdict.reason:
         link.verdict = verdict.reason
-        m.say(f"{m.name} stays {SHOWN[m.mode]} on {m.me}: {verdict.reason}.", Level.ERROR)
+        level = Level.WARNING if verdict.kind is Kind.GRANT else Level.ERROR
+        m.say(f"{m.name} stays {SHOWN[m.mode]} on {m.me}: {verdict.reason}.", level)
         if verdict.heal is not None and verdict.heal.mine and m.work is None:
             heal.propose(m, verdict.heal)
 
@@ -237,7 +238,7 @@ def _accept_offer(m: Module, link: Link, begin: messages.Begin) -> None:
         return
     if begin.yours != link.sent.number or begin.mine != link.theirs.number:
         return
-    if verdict.kind is not Kind.SESSION or verdict.mine or verdict.resend != begin.resend:
+    if verdict.kind not in (Kind.SESSION, Kind.GRANT) or verdict.mine or verdict.resend != begin.resend:
         drop_link(m, f"{m.other} began a session that the facts do not allow")
         return
     _become_second(m, begin.session, link.theirs, verdict)

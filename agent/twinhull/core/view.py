@@ -151,7 +151,7 @@ def _warnings(m: Module) -> tuple[str, ...]:
         if theirs.witness != m.settings.witness.name.lower() or theirs.keep != m.settings.keep.value:
             found.append(f"witness or keep is configured differently on {m.me} and {m.other}: keep is ask")
     verdict = verdict_of(m)
-    if verdict is not None and verdict.kind in (Kind.SPLIT, Kind.REFUSE, Kind.NOTHING):
+    if verdict is not None and verdict.kind in (Kind.SPLIT, Kind.REFUSE, Kind.NOTHING, Kind.GRANT):
         found.append(verdict.reason)
     if m.rescue_trouble and m.record.volume_id is not None:
         found.append(

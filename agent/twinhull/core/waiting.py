@@ -26,18 +26,19 @@ def step(m: Module) -> None:
             go_alone(m, m.record.generation, f"{m.other} is stopped, and {m.me} was alone before")
         elif is_apart(m) and not _peer_runs(m):
             go_alone(m, m.record.generation, f"{m.other} cannot be reached, and {m.me} was alone before")
+    elif may_ask(m):
+        loss.ask_again(m)
     elif stopped and _peer_is_older(m):
         theirs = m.link.theirs if m.link is not None else None
         if theirs is not None:
             loss.press(m, theirs.process, None)
-    elif may_ask(m):
-        loss.ask_again(m)
 
 
 def may_ask(m: Module) -> bool:
     """Whether this node may ask a witness with a memory: after a whole T and T/10 of silence, not earlier.
 
-    By then the lease of a PRIM that is still there has run out, so that it acts first or not at all.
+    By then the lease of a PRIM that is still there has run out, so that it acts first or not at all. Where the peer
+    has a new disk, there is none.
     """
     return (
         m.witness_remembers
@@ -47,8 +48,7 @@ def may_ask(m: Module) -> bool:
         and not m.fault
         and not m.ending
         and host.is_off(m)
-        and is_apart(m)
-        and m.silent_s >= m.second_timeout_s
+        and (loss.meets_a_new_replica(m) or (is_apart(m) and m.silent_s >= m.second_timeout_s))
         and m.override is None
     )
 
@@ -99,6 +99,13 @@ def waits_for(m: Module) -> str:
     verdict = verdict_of(m)
     if verdict is not None and verdict.kind is Kind.SESSION:
         return f"{m.other} to begin" if not verdict.mine else f"{m.other} to accept"
+    if verdict is not None and verdict.kind is Kind.GRANT and not verdict.mine:
+        return f"{m.other}, which asks the witness first"
+    if verdict is not None and verdict.kind is Kind.GRANT:
+        return (
+            f"the witness to list {m.me} ({m.witness_trouble or 'asked again and again'}); start --as-primary on "
+            f"{m.me} if what the old disk of {m.other} held is lost"
+        )
     if verdict is not None and verdict.kind is Kind.STOPPED and m.record.uptodate and _peer_is_older(m):
         return f"{m.other} to record itself outdated"
     if verdict is not None and verdict.heal is not None:

@@ -12,6 +12,7 @@ be called from any thread, also at once. `write_record`, `log_commit` and `store
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -32,6 +33,8 @@ LOG_FILE = "log.bin"
 BITMAP_FILE = "bits.bin"
 CREATING_FILE = "creating"
 UNCONFIRMED_FILE = "unconfirmed"
+DOUBTFUL_FILE = "doubtful"
+DOUBT = "its disk had failed, and no record of that could be made"
 NOTE_BYTES = 4096
 """Stands while a volume is being created; whoever finds it finds nothing of value beside it."""
 
@@ -97,7 +100,17 @@ class Volume:
             )
 
     def _load_metadata(self, file: File, where: str) -> Metadata:
-        """The record that counts: never one whose durability was not confirmed, where that was noted."""
+        """The record that counts: never one whose durability was not confirmed, nor one that was taken back, where noted."""
+        confirmed = self._confirmed_metadata(file, where)
+        directory, record = self._directory, confirmed.record
+        if directory.exists(DOUBTFUL_FILE):
+            if record.uptodate:
+                confirmed.write(dataclasses.replace(record, uptodate=False, outdated_reason=DOUBT))
+                confirmed.notes += (f"The replica in {where} is not uptodate: {DOUBT}.",)
+            directory.remove(DOUBTFUL_FILE)
+        return confirmed
+
+    def _confirmed_metadata(self, file: File, where: str) -> Metadata:
         directory = self._directory
         found = Metadata.load(file, where)
         if not directory.exists(UNCONFIRMED_FILE):
@@ -278,13 +291,22 @@ class Volume:
         """Replace the record, durably, all or nothing.
 
         Raises DiskError: the one of before counts, and no other is taken until the volume was opened anew. A later
-        open may find either of the two, unless it can be noted now that the new one does not count.
+        open may find either of the two, unless it can be noted now that the new one does not count. Where the new one
+        takes back that the replica is uptodate, that is noted instead, and counts.
         """
         try:
             self._metadata.write(record)
         except DiskError:
-            self._note_unconfirmed()
+            if record.takes_back(self.record):
+                self._note_doubt()
+            else:
+                self._note_unconfirmed()
             raise
+
+    def _note_doubt(self) -> None:
+        """Best effort: have the next open know that this replica is not uptodate."""
+        with contextlib.suppress(StorageError, FileExistsError):
+            self._directory.create(DOUBTFUL_FILE, 0, sparse=True).close()
 
     def _note_unconfirmed(self) -> None:
         """Best effort: have the next open know which slot was never relied upon, should it be there all the same."""
@@ -450,6 +472,6 @@ def _make_files(directory: Directory, geometry: Geometry, record: Record) -> Non
 
 def _remove_files(directory: Directory) -> None:
     """Take everything of a half-made volume away, the marker last."""
-    for name in (*_VOLUME_FILES, UNCONFIRMED_FILE, CREATING_FILE):
+    for name in (*_VOLUME_FILES, UNCONFIRMED_FILE, DOUBTFUL_FILE, CREATING_FILE):
         with contextlib.suppress(FileNotFoundError):
             directory.remove(name)

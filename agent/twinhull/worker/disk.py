@@ -6,6 +6,7 @@ log, reads that miss the cache, digests, and what a repair overwrites have lanes
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -164,11 +165,30 @@ class Disk:
         while self._waiting and not self._busy:
             self._waiting.popleft()()
 
-    def persist(self, record: Record, done: Callable[[str | None, bool], None]) -> None:
-        """Make the record durable, then tell `done` the error, if any, and whether the disk is full."""
-        self._log_lane.submit(
-            lambda: self._volume.write_record(record), lambda outcome: done(*judged(outcome))
-        )
+    def persist(
+        self, record: Record, before: Record, done: Callable[[str | None, bool], None]
+    ) -> Callable[[], bool]:
+        """Make the record durable, then tell `done` the error, if any, and whether the disk is full.
+
+        Args:
+            record: the new one.
+            before: the one that counts so far.
+            done: called on the loop.
+
+        Returns:
+            A call that gives the new record up: when it becomes durable later, the one of before is written over
+            it, so that nobody finds what was never relied upon; save where the new one only says that the replica
+            is not uptodate any more. False: too late, it is written (or failed).
+        """
+        settled = threading.Lock()  # taken by whoever decides what counts: the lane, or who waits no more
+
+        def write() -> None:
+            self._volume.write_record(record)
+            if not settled.acquire(blocking=False) and not record.takes_back(before):
+                self._volume.write_record(before)
+
+        self._log_lane.submit(write, lambda outcome: done(*judged(outcome)))
+        return lambda: settled.acquire(blocking=False)
 
     def close(self) -> None:
         """End the lanes once they have done what they were given."""

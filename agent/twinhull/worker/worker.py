@@ -133,7 +133,8 @@ class Worker:
         self._settings = parts.settings
         self._machine = parts.machine
         self._mirror = parts.mirror
-        self._volume = parts.volume
+        self._durable = parts.volume.record
+        """The newest record that is known to be durable."""
         self._log = parts.log
         self._audit = parts.audit
         self._clock = clock
@@ -353,6 +354,7 @@ class Worker:
         self._records += 1
         number = self._persisting = self._records
         limit_s, began_s = self._settings.write_timeout_s, self._clock()
+        record = batch.persist
 
         def persisted(error: str | None, full: bool) -> None:
             if self._persisting != number:
@@ -360,6 +362,7 @@ class Worker:
             timer.cancel()
             self._persisting = 0
             if error is None:
+                self._durable = record
                 self._finish_batch(batch)
             else:
                 self._drop_batches(batch, error, full)
@@ -367,20 +370,21 @@ class Worker:
         def late() -> None:
             # A disk that did not answer while this process slept may answer yet.
             left_s = max(began_s, self._mirror.awake_since_s) + limit_s - self._clock()
-            if left_s > 0 and self._persisting == number:
+            if self._persisting != number:
+                return
+            if left_s > 0:
                 self.loop.call_later(left_s, late)
-            else:
+            elif give_up():
                 persisted(f"a record was not durable within {limit_s:.0f} s", False)
 
         timer = self.loop.call_later(limit_s, late)
-        self._disk.persist(batch.persist, persisted)
+        give_up = self._disk.persist(record, self._durable, persisted)
 
     def _drop_batches(self, failed: actions.Batch, error: str, full: bool) -> None:
         """A record did not become durable: nothing that was decided on top of it may be done."""
         self._log.error("the record could not be made durable: %s", error)
         self._batches = deque(self._harmless(batch, error) for batch in (failed, *self._batches))
-        durable = self._volume.record
-        self._events.appendleft(events.DiskFailed(error, full, record=True, durable=durable))
+        self._events.appendleft(events.DiskFailed(error, full, record=True, durable=self._durable))
 
     def _harmless(self, batch: actions.Batch, error: str) -> actions.Batch:
         """What may still be performed of a batch that a record did not become durable for."""
