@@ -74,7 +74,10 @@ SEEDS: dict[str, int] = {
     "old generation accepted": 25,
     "an abandoned question's grant used": 2466,
     "the lease lasts as long as the longer T": 223674,
-    "the connection keeps its own T": 796,
+    "the connection keeps its own T": 162,
     "a record's time runs while its worker sleeps": 158980,
     "a late sign of life counts": 170655,
+    "a record that comes late counts": 385767,
+    "a disk's failure is forgotten with its record": 416633,
+    "a new disk knows of everything": 402917,
 }

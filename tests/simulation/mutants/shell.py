@@ -10,7 +10,7 @@ from twinhull.core.events import Quiesced
 from twinhull.errors import DiskError
 from twinhull.storage import metadata, volume
 from twinhull.transport import frames, protocol
-from twinhull.worker import peer, worker
+from twinhull.worker import disk, peer, worker
 
 from .kit import Mutant
 
@@ -42,6 +42,13 @@ def _own_timeout_s(self: Any) -> float:
 def _never_slept(_self: Any) -> float:
     """Time that the process slept through counts as any other."""
     return 0.0
+
+
+def _persisted_sometime(self: Any, record: Any, _before: Any, done: Any) -> Any:
+    self._log_lane.submit(
+        lambda: self._volume.write_record(record), lambda outcome: done(*disk.judged(outcome))
+    )
+    return lambda: True
 
 
 def _leave_believed(self: Any, failed: Any, error: str, full: bool) -> None:
@@ -198,5 +205,15 @@ MUTANTS = (
         "a record's time runs while its worker sleeps",
         "A worker that wakes counts its disk as failed, because a record was not durable in the time that it slept.",
         ((mirror.Mirror, "awake_since_s", property(_never_slept)),),
+    ),
+    Mutant(
+        "a record that comes late counts",
+        "What was answered as not carried out, because its record was late, is found at the next start.",
+        ((disk.Disk, "persist", _persisted_sometime),),
+    ),
+    Mutant(
+        "a disk's failure is forgotten with its record",
+        "A replica whose disk failed is believed again, when the record of that could not be made either.",
+        ((volume.Volume, "_note_doubt", volume.Volume._note_unconfirmed),),
     ),
 )

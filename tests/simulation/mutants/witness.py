@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinhull.core import events, loss, machine, memory, resync, waiting, witness
+from twinhull.core import decide, events, loss, machine, memory, resync, waiting, witness
 from twinhull.core.memory import Judgement
 from twinhull.core.state import Phase, Purpose
 
@@ -83,7 +83,16 @@ def _done_before_listed(m: Any, event: events.CopyFlushedBoth) -> None:
 _copy_flushed = resync.on_copy_flushed
 
 
+def _nothing_is_gone(_primary: Any, _second: Any) -> bool:
+    return False
+
+
 MUTANTS = (
+    Mutant(
+        "a new disk knows of everything",
+        "A node goes on over its peer's new disk, though the old one may have gone on without it.",
+        ((decide, "_replica_is_gone", _nothing_is_gone),),
+    ),
     Mutant(
         "what a person took is taken back",
         "A node that runs alone writes itself into the record again, though a person took that for the other one.",

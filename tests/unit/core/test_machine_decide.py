@@ -34,6 +34,7 @@ def verdict(first: Hello, second: Hello) -> Verdict:
 RUNS_ALONE = {"running": True, "state": "ALONE", "peer_may_be_uptodate": False}
 HOLDS = {"running": True, "state": "PRIM"}
 BLANK = {"generation": None, "uptodate": False, "volume": None}
+NEW_DISK = {**BLANK, "replica": identity(8)}
 
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any], Kind, bool, str]] = [
     ("preferred", {"preferred": "a"}, {"preferred": "a"}, Kind.SESSION, True, "a is the preferred node"),
@@ -75,6 +76,32 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], Kind, bool, str]] = [
         "",
     ),
     ("blank", {}, BLANK, Kind.SESSION, True, "b is blank"),
+    ("new disk, no memory", {}, NEW_DISK, Kind.SESSION, True, "b is blank"),
+    ("new disk", {"runs_under": "etcd"}, NEW_DISK, Kind.GRANT, True, "only the witness knows"),
+    (
+        "new disk while I hold",
+        {**HOLDS, "runs_under": "etcd"},
+        NEW_DISK,
+        Kind.GRANT,
+        True,
+        "a runs the module",
+    ),
+    (
+        "new disk, older",
+        {"runs_under": "etcd", "generation": NEWER},
+        {"replica": NEW_DISK["replica"]},
+        Kind.GRANT,
+        True,
+        "newer",
+    ),
+    (
+        "new disk while I run alone",
+        {**RUNS_ALONE, "runs_under": "etcd"},
+        NEW_DISK,
+        Kind.SESSION,
+        True,
+        "is blank",
+    ),
     ("both blank", BLANK, BLANK, Kind.NOTHING, False, "nothing was protected yet"),
     ("nobody whole", {"uptodate": False}, {"uptodate": False}, Kind.NOTHING, False, "known to be whole"),
     ("diverged", {"generation": OTHER}, {"generation": NEWER}, Kind.SPLIT, False, "split brain"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -258,6 +259,51 @@ def test_a_record_that_failed_may_count_where_that_could_not_be_noted() -> None:
     with pytest.raises(DiskError):
         volume.write_record(FULL_RECORD)
     assert opened(disk).record == FULL_RECORD
+
+
+@pytest.mark.parametrize("op", ["write", "sync"])
+@pytest.mark.parametrize("kept", [everything, nothing])
+def test_a_replica_that_failed_is_not_believed_although_its_record_failed_too(
+    op: str, kept: Callable[[int], bool]
+) -> None:
+    disk = FakeDisk()
+    volume = make(disk)
+    volume.write_record(OLD_RECORD)
+    disk.fail_next(op, file="meta.bin")
+    with pytest.raises(DiskError):
+        volume.write_record(replace(OLD_RECORD, uptodate=False, outdated_reason="its disk failed"))
+    assert volume.record == OLD_RECORD
+    disk.power_loss(keep=kept)
+    for _ in range(2):
+        found = Volume.open(disk.directory())
+        assert not found.record.uptodate
+        assert "its disk" in found.record.outdated_reason
+        assert replace(found.record, uptodate=True, outdated_reason="") == replace(
+            OLD_RECORD, outdated_reason=""
+        )
+        disk.power_loss(keep=nothing)
+    assert not disk.directory().exists("doubtful")
+
+
+def test_a_replica_that_failed_is_believed_at_no_moment_of_the_next_open() -> None:
+    moments = 0
+    for change in range(20):
+        for kept in (everything, nothing):
+            disk = FakeDisk()
+            volume = make(disk)
+            volume.write_record(OLD_RECORD)
+            disk.fail_next("write", file="meta.bin")
+            with pytest.raises(DiskError):
+                volume.write_record(replace(OLD_RECORD, uptodate=False))
+            disk.kill()
+            disk.crash_at(change)
+            try:
+                Volume.open(disk.directory())
+            except PowerLost:
+                moments += 1
+            disk.power_loss(keep=kept)
+            assert not Volume.open(disk.directory()).record.uptodate
+    assert moments >= 4
 
 
 def test_a_note_that_is_not_whole_or_names_no_slot_is_removed_only(disk: FakeDisk) -> None:

@@ -1,15 +1,18 @@
-"""Which thread makes a flush: the loop's own where the disk is quick and nothing else is under way, a lane's otherwise."""
+"""Which thread makes a flush, and what becomes of a record that comes too late."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from twinhull.core.effects import LocalFlush, LocalWrite
+from twinhull.core.identity import Id
+from twinhull.core.record import Record
 from twinhull.errors import DiskError
 from twinhull.worker.disk import FLUSH_WEIGHT, QUICK_FLUSH_S, Answers, Disk, Keeper, Volume
 from twinhull.worker.loop import Loop
@@ -26,6 +29,8 @@ class Scene:
         self.failing: DiskError | None = None
         self.quiet = True
         self.threads: list[str] = []
+        self.records: list[Record] = []
+        self.stuck = threading.Event()  # records are written once it is set
         self.flushed: list[tuple[int, str | None]] = []
         self._effects: deque[LocalFlush | LocalWrite] = deque()
         self.loop = Loop(self._pump, stall_s=60.0)
@@ -39,6 +44,10 @@ class Scene:
         self.now_s += self.flush_s
         if self.failing is not None:
             raise self.failing
+
+    def write_record(self, record: Record) -> None:
+        self.stuck.wait()
+        self.records.append(record)
 
     # ---- as the mirror
     def flush_done(self, ticket: int, error: str | None, full: bool, now_s: float) -> None:
@@ -62,6 +71,23 @@ class Scene:
         self.loop._running = True
         (thread,) = self.threads[before:]
         return thread
+
+    def persist(self, record: Record, before: Record, *, patience: bool) -> bool:
+        """Have a record made; without patience it is given up before the disk writes it. Whether it could be."""
+        done: list[str | None] = []
+
+        def persisted(error: str | None, _full: bool) -> None:
+            done.append(error)
+            self.loop.stop()
+
+        give_up = self.disk.persist(record, before, persisted)
+        given_up = not patience and give_up()
+        self.stuck.set()
+        runner = threading.Thread(target=self.loop.run, name="loop")
+        runner.start()
+        runner.join()
+        assert done == [None]
+        return given_up or (patience and give_up())
 
 
 @pytest.fixture
@@ -109,3 +135,24 @@ def test_a_flush_that_fails_is_told_on_either_way(scene: Scene) -> None:
     assert [error for _, error in (scene.flushed[0], scene.flushed[-1])] == [
         "The data file cannot be flushed"
     ] * 2
+
+
+BEFORE = Record(None, Id(b"replica-of-a-one"), uptodate=True, outdated_reason="")
+
+
+def test_a_record_in_time_counts_and_is_not_given_up_afterwards(scene: Scene) -> None:
+    record = replace(BEFORE, running_ms=1)
+    assert not scene.persist(record, BEFORE, patience=True)
+    assert scene.records == [record]
+
+
+def test_a_record_that_nobody_waits_for_any_more_is_written_over(scene: Scene) -> None:
+    record = replace(BEFORE, running_ms=1)
+    assert scene.persist(record, BEFORE, patience=False)
+    assert scene.records == [record, BEFORE]
+
+
+def test_a_late_record_that_the_replica_is_not_uptodate_stays(scene: Scene) -> None:
+    record = replace(BEFORE, uptodate=False)
+    assert scene.persist(record, BEFORE, patience=False)
+    assert scene.records == [record]
