@@ -290,6 +290,10 @@ class Activity:
         first = number * PAGE_EXTENTS
         return any(e.coarse and first <= e.number < first + PAGE_EXTENTS for e in self.extents.values())
 
+    def doubt(self, number: int) -> None:
+        """From now on much of what is marked in this page may be equal."""
+        self.unsure_pages.add(number)
+
     def merge_page(self, number: int, bits: bytes) -> None:
         """Mark what the peer has marked in a page; b"" stands for every block of it.
 

@@ -126,6 +126,23 @@ def test_what_only_the_peer_marks_is_compared_and_equal_blocks_do_not_travel() -
     assert bench.events(CopyDone) == [CopyDone()]
 
 
+def test_what_an_interrupted_copy_had_sent_is_compared_by_the_next_one() -> None:
+    bench = Bench().alone()
+    bench.write(3 * BLOCK_BYTES)
+    bench.run(fx.LocalWrite, fx.SyncLog)
+    copying(bench)
+    give(bench, block(1))
+    assert [c.offset_bytes for c in bench.frames(Copy)] == [3 * BLOCK_BYTES]
+    bench.mirror.end_session(bench.now_s)
+    bench.sent.clear()
+    copying(bench)
+    give(bench, block(1))
+    assert bench.frames(Copy) == []
+    (digests,) = bench.frames(Digests)
+    bench.frame(Differ(digests.op, b"\x00"))
+    assert bench.events(CopyDone) == [CopyDone()]
+
+
 def test_everything_is_compared_when_nothing_is_known() -> None:
     bench = Bench()
     bench.primary(everything=True)
