@@ -283,23 +283,25 @@ def split_brain(rng: Rng) -> list[Fault]:
 def moved_to_another_network(rng: Rng) -> list[Fault]:
     """What is under way in one network comes out of it when the nodes talk over another one, or anew."""
     at = _at(rng, 0.5, 0.8)
-    if rng.chance(60):  # answers of the SECOND are held back, and come when its disk is slow
-        held = _one(rng, at, "cut-one-network", "S", _at(rng, 0.85, 1.4))
-        hangs = _one(
-            rng,
-            at + 0.5,
-            "disk-hangs",
-            "S",
-            _at(rng, 0.2, 0.7),
-            rng.pick(("S: SECOND green", "P: PRIM green")),
-        )
-        return [held._replace(draw=held.draw & ~1), hangs, _one(rng, at + 1.5, "calm", "P")]
+    if rng.chance(60):
+        return _answers_held_back(rng, at)
     found = []
     for _ in range(rng.between(1, 3)):
         kind = rng.pick(("cut-one-network", "cut-one-network", "slow-network", "cut-one-way", "freeze"))
         found.append(_one(rng, at, kind, rng.pick(("P", "S")), _at(rng, 0.82, 1.08)))
         at += _at(rng, 0.2, 1.2)
     return [*found, _one(rng, at + 1.0, "calm", "P")]
+
+
+def _answers_held_back(rng: Rng, at: float) -> list[Fault]:
+    """Answers of the SECOND are held back, and come when its disk is slow, to a session that counts as far as they do."""
+    young = rng.chance(70)
+    found = [_one(rng, at, "reset", "P")] if young else []
+    cut_at = at + (_at(rng, 0.15, 0.5) if young else 0.0)
+    held = _one(rng, cut_at, "cut-one-network", "S", _at(rng, 0.6, 1.2))
+    moment = rng.pick(("S: SECOND green", "P: PRIM green"))
+    hangs = _one(rng, cut_at + 0.3, "disk-hangs", "S", _at(rng, 0.3, 0.9), moment)
+    return [*found, held._replace(draw=held.draw & ~1), hangs, _one(rng, cut_at + 1.5, "calm", "P")]
 
 
 def dark_after_a_copy(rng: Rng) -> list[Fault]:

@@ -80,4 +80,5 @@ SEEDS: dict[str, int] = {
     "a record that comes late counts": 385767,
     "a disk's failure is forgotten with its record": 416633,
     "a new disk knows of everything": 402917,
+    "old session's frame accepted": 8129,
 }
