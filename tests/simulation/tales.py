@@ -305,19 +305,24 @@ def _answers_held_back(rng: Rng, at: float) -> list[Fault]:
 
 
 def dark_after_a_copy(rng: Rng) -> list[Fault]:
-    """Power goes on both nodes as soon as a copy is complete, and the one that was copied to comes back first."""
+    """Power goes when a copy is complete: on both nodes, and the one that was copied to comes back first, or on that one."""
     at = _at(rng, 0.5, 0.8)
     swap = [_one(rng, at, "swap", "P")] if rng.chance(40) else []
     copied = "P" if swap else "S"
     other = "S" if swap else "P"
     away_at = at + (0.4 if swap else 0.0)
     both = _one(rng, away_at + 0.05, "power-both", copied, _at(rng, 0.05, 0.4), f"{other}: PRIM green")
-    return [
+    found = [
         *swap,
         _one(rng, away_at, rng.pick(("power", "kill", "stop")), copied, _at(rng, 0.3, 1.3)),
         both._replace(draw=both.draw | 99),
         _one(rng, away_at + _at(rng, 3.0, 4.5), "calm", "P"),
     ]
+    own = rng.fork(1)
+    if own.chance(40):  # only the one that was copied to, and before its disk has flushed the copy
+        moment = f"{other}: PRIM flushing"
+        found[-2] = _one(own, away_at + 0.05, "power", copied, _at(own, 0.05, 0.8), moment)
+    return found
 
 
 def record_lost_after_a_copy(rng: Rng) -> list[Fault]:

@@ -81,4 +81,7 @@ SEEDS: dict[str, int] = {
     "a disk's failure is forgotten with its record": 416633,
     "a new disk knows of everything": 402917,
     "old session's frame accepted": 8129,
+    "marks of a resync in vain are lost": 654,
+    "copy does not wait for writes under way": 896,
+    "marks denied": 18,
 }
