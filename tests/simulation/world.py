@@ -208,6 +208,7 @@ class World:
         self._ids = rng.fork(2)
         self.rng = rng.fork(3)
         self.separated = self.half_separated = False
+        self.unheard: set[str] = set()  # nodes from which nothing got through at some time
         self.answers_late = False  # the network was so slow that an answer may take longer than the time-out
         self.person_split = False
         self.last_fault = "start"
@@ -362,12 +363,14 @@ class World:
         heard = self.network.passes("a"), self.network.passes("b")
         self.separated = self.separated or not any(heard)
         self.half_separated = self.half_separated or not all(heard)
+        self.unheard |= {node for node, passes in zip("ab", heard, strict=True) if not passes}
 
     @property
     def may_split(self) -> bool:
         """Whether two histories are possible: the network was cut, or a person made them.
 
-        A cut in one direction alone makes none; together with anything else that goes wrong it can. So can a network on
+        A cut in one direction alone makes none; together with anything else that goes wrong, also the other direction
+        later, it can. So can a network on
         which an answer may take longer than the time-out, where a node is lost as well, or one that is slow now and then and
         lets nothing through the other way. With a witness that has a memory no cut can, unless that memory was set back and
         does not show it.
@@ -379,6 +382,7 @@ class World:
         return (
             self.separated
             or self.person_split
+            or len(self.unheard) > 1
             or (self.half_separated and disturbed)
             or (self.answers_late and lost)
             or (self.network.longest_s > self.settings.shortest_s / 4 and self.half_separated)
