@@ -530,6 +530,8 @@ class Judge:
                 self.submitted(unit, request, int.from_bytes(bytes(request.data[:8]), "little"))
             elif request.op is Op.DISCARD:
                 self.submitted(unit, request, 0)
+        for write in case.writes.values():
+            write.weak = True  # what this replica holds may have been asked for after it
         case.history.meanwhile()
 
     def _granted(self, unit: Unit, process: Process) -> None:
