@@ -18,9 +18,7 @@ class Kind(enum.Enum):
     """What the table says."""
 
     SESSION = "session"  # one becomes (stays) PRIM, the other SECOND
-    GRANT = (
-        "grant"  # the same, once the witness lets the first one go on alone: only it knows what was before
-    )
+    GRANT = "grant"  # the same, once the witness lets the first one go on alone
     REPLACED = "replaced"  # one holds I/O of a history that goes on elsewhere: it turns its resource off
     SPLIT = "split"  # both histories went on: the keep policy or a person decides
     REFUSE = "refuse"  # the two do not belong together
@@ -35,7 +33,7 @@ class Verdict:
     Args:
         kind: see `Kind`.
         reason: why, in words; names the nodes.
-        mine: SESSION: this node becomes PRIM. REPLACED: this node is the one replaced.
+        mine: SESSION and GRANT: this node becomes PRIM. REPLACED: this node is the one replaced.
         resend: the session goes on where the lost one stopped; unanswered writes are sent again.
         everything: no bitmap reaches back to what the SECOND holds.
         outdates: the SECOND must record itself not uptodate: there is something to copy.

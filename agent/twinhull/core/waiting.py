@@ -48,8 +48,18 @@ def may_ask(m: Module) -> bool:
         and not m.fault
         and not m.ending
         and host.is_off(m)
-        and (loss.meets_a_new_replica(m) or (is_apart(m) and m.silent_s >= m.second_timeout_s))
+        and (_meets_a_new_disk(m) or (is_apart(m) and m.silent_s >= m.second_timeout_s))
         and m.override is None
+    )
+
+
+def _meets_a_new_disk(m: Module) -> bool:
+    """Whether the peer is there with another replica than the one before, so that only the witness can tell."""
+    verdict = verdict_of(m)
+    if verdict is None:
+        return False
+    return (verdict.kind is Kind.GRANT and verdict.mine) or (
+        verdict.kind is Kind.STOPPED and not verdict.mine and loss.meets_a_new_replica(m)
     )
 
 

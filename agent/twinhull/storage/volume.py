@@ -32,11 +32,11 @@ METADATA_FILE = "meta.bin"
 LOG_FILE = "log.bin"
 BITMAP_FILE = "bits.bin"
 CREATING_FILE = "creating"
+"""Stands while a volume is being created; whoever finds it finds nothing of value beside it."""
 UNCONFIRMED_FILE = "unconfirmed"
 DOUBTFUL_FILE = "doubtful"
 DOUBT = "its disk had failed, and no record of that could be made"
 NOTE_BYTES = 4096
-"""Stands while a volume is being created; whoever finds it finds nothing of value beside it."""
 
 MINIMUM_BYTES = 1 << 30
 MAXIMUM_BYTES = 64 << 40
