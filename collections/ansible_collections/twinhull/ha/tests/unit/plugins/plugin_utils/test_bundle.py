@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.twinhull.ha.plugins.plugin_utils import bundle
@@ -139,6 +139,7 @@ def test_no_file_is_told_with_the_way_to_make_one(tmp_path: Path) -> None:
     assert "there is no such bundle" in refusal(tmp_path / "b.tar.gz")
 
 
+@settings(deadline=None)  # what a busy machine takes says nothing
 @given(st.binary(max_size=200))
 def test_any_other_file_is_refused_in_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes
@@ -148,6 +149,7 @@ def test_any_other_file_is_refused_in_a_sentence(
     refusal(path)
 
 
+@settings(deadline=None)  # what a busy machine takes says nothing
 @given(st.data())
 def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = bundles.write(tmp_path_factory.mktemp("damaged") / "b.tar.gz", bundles.sealed(bundles.content()))
