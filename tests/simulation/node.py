@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twinhull.core.record import Record, WitnessKind
 from twinhull.core.settings import ModuleSettings
 from twinhull.errors import StorageError
+from twinhull.worker.link import session_at_death
 
 from .clock import Schedule, jitter_s
 from .disk import SimDisk
@@ -177,7 +178,7 @@ class Unit:
         if how == "power":
             return
         told = beat is not None and bytes.fromhex(beat["process"]) == process.id
-        about = (process.id.hex(), beat["session"] if told and beat is not None else None)
+        about = (process.id.hex(), session_at_death(beat) if told and beat is not None else None)
         self._later(jitter_s(self.rng, 0.02 * self.settings.timeout_s), lambda: self._clean_up(about))
 
     def _clean_up(self, about: tuple[str, str | None]) -> None:

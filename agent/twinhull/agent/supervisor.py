@@ -25,7 +25,7 @@ from typing import Any
 from twinhull.errors import AgentDownError, TwinhullError
 from twinhull.installation import own_python
 from twinhull.worker import channel
-from twinhull.worker.link import LineBuffer
+from twinhull.worker.link import LineBuffer, session_at_death
 
 from .process import WorkerProcess, start_apart
 from .view import whole_view
@@ -387,7 +387,7 @@ class Supervisor:
                 answers.put(message)
             return
         if op == "beat":
-            self._process, self._session = str(message["process"]), message["session"]
+            self._process, self._session = str(message["process"]), session_at_death(message)
         elif op == "view":
             self.view, self.trouble = whole_view(message["view"]), ""
         self._on_message(self.launch.module, message)

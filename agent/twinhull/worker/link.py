@@ -213,3 +213,12 @@ class AgentLink:
         self._peer.close()
         self._peer = None
         self._on_change(False)
+
+
+def session_at_death(beat: Mapping[str, Any]) -> str | None:
+    """The session that ends with a worker, by its last sign of life: its SECOND need not wait out the silence then.
+
+    A worker that was alone ends none: what it wrote since, no SECOND has. It names itself, which is nobody's session.
+    """
+    session = beat["process"] if beat.get("state") == "ALONE" else beat["session"]
+    return None if session is None else str(session)

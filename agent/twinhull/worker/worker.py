@@ -477,6 +477,7 @@ class Worker:
             self._stream.close_connection(action.connection, str(error))
 
     def _open_alone(self, _: actions.OpenAlone) -> None:
+        self._beat()  # the agent knows before anything is answered alone: should this process die, no session ends
         self._rescues.leave()
         self._mirror.open_alone(self._clock())
 

@@ -44,6 +44,11 @@ def _never_slept(_self: Any) -> float:
     return 0.0
 
 
+def _alone_untold(self: Any, _action: Any) -> None:
+    self._rescues.leave()
+    self._mirror.open_alone(self._clock())
+
+
 def _persisted_sometime(self: Any, record: Any, _before: Any, done: Any) -> Any:
     self._log_lane.submit(
         lambda: self._volume.write_record(record), lambda outcome: done(*disk.judged(outcome))
@@ -205,6 +210,11 @@ MUTANTS = (
         "a record's time runs while its worker sleeps",
         "A worker that wakes counts its disk as failed, because a record was not durable in the time that it slept.",
         ((mirror.Mirror, "awake_since_s", property(_never_slept)),),
+    ),
+    Mutant(
+        "a node goes on alone before its agent knows",
+        "When it dies then, its peer is told that the session before died, and takes over at once.",
+        ((Worker, "_open_alone", _alone_untold),),
     ),
     Mutant(
         "a record that comes late counts",

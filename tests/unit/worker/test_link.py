@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from twinhull.worker.link import AgentLink
+from twinhull.worker.link import AgentLink, session_at_death
 
 END = {"op": "end"}
 
@@ -103,3 +103,13 @@ def test_an_agent_that_is_there_is_told_and_heard(scene: Scene) -> None:
         assert agent.recv(100) == b'{"op":"view"}\n'
         assert scene.said == [{"op": "hello"}]
         assert scene.link.connected
+
+
+@pytest.mark.parametrize(
+    ("state", "session", "ends"),
+    [("PRIM", "cd" * 16, "cd" * 16), ("PRIM", None, None), ("ALONE", None, "ab" * 16)],
+)
+def test_the_death_of_a_worker_that_was_alone_ends_no_session(
+    state: str, session: str | None, ends: str | None
+) -> None:
+    assert session_at_death({"process": "ab" * 16, "session": session, "state": state}) == ends
