@@ -369,10 +369,10 @@ class World:
     def may_split(self) -> bool:
         """Whether two histories are possible: the network was cut, or a person made them.
 
-        A cut in one direction alone makes none; together with anything else that goes wrong, also the other direction
-        later, it can. So can a network on
-        which an answer may take longer than the time-out, where a node is lost as well, or one that is slow now and then and
-        lets nothing through the other way. With a witness that has a memory no cut can, unless that memory was set back and
+        A cut in one direction alone makes none; together with anything else that goes wrong, also the other direction later,
+        it can. So can a network on which anything was under way for twice the time-out; one on which an answer may take
+        longer than that, where a node is lost as well; or one that is slow now and then and lets nothing through the other
+        way. With a witness that has a memory no cut can, unless that memory was set back and
         does not show it.
         """
         if self.remembers:
@@ -384,7 +384,7 @@ class World:
             or self.person_split
             or len(self.unheard) > 1
             or (self.half_separated and disturbed)
-            or (self.answers_late and lost)
+            or (self.answers_late and (lost or self.network.longest_s > 2 * self.settings.timeout_s))
             or (self.network.longest_s > self.settings.shortest_s / 4 and self.half_separated)
         )
 

@@ -116,12 +116,13 @@ def account(m: Module) -> None:
 def propose(m: Module, choice: Choice) -> None:
     """This node goes on: say so, on the facts of these two hellos."""
     link = m.link
-    if link is None or link.healing or link.sent is None or link.theirs is None:
+    if link is None or link.healing or link.sent is None or link.theirs is None or m.now_s < link.heal_s:
         return
     link.healing = True
     m.emit(send=((link.connection, Heal(link.sent.number, link.theirs.number, choice.reason)),))
-    m.say(f"{m.name}: the split brain is to be healed, {m.me} goes on and {m.other} gives way: {choice.reason}.",
-          Level.WARNING)  # fmt: skip
+    if not link.heal_s:  # said when it is proposed for the first time
+        what = f"{m.name}: the split brain is to be healed, {m.me} goes on and {m.other} gives way"
+        m.say(f"{what}: {choice.reason}.", Level.WARNING)
 
 
 def on_heal(m: Module, connection: int, heal: Heal, choice: Choice | str | None) -> None:
@@ -167,6 +168,7 @@ def on_heal_answer(m: Module, _connection: int, answer: HealAnswer) -> None:
     if answer.ok:
         m.say(f"{m.name}: {m.other} gives way, and is copied to when its resource is off.")
     else:
+        m.link.healing, m.link.heal_s = False, m.now_s + m.timeout_s  # it may have been busy
         m.say_once(f"{m.name}: {m.other} does not give way: {answer.reason}.", Level.ERROR)
 
 

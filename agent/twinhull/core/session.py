@@ -204,10 +204,11 @@ def _consider(m: Module, link: Link) -> None:
     elif m.mode in (Mode.SECOND, Mode.ASKING):
         survivor = link.sent is not None and link.sent.survivor
         alone.become_wait(m, verdict.reason, survivor=survivor)
-    elif verdict.kind is not Kind.STOPPED and m.mode is not Mode.STOP and link.verdict != verdict.reason:
-        link.verdict = verdict.reason
-        level = Level.WARNING if verdict.kind is Kind.GRANT else Level.ERROR
-        m.say(f"{m.name} stays {SHOWN[m.mode]} on {m.me}: {verdict.reason}.", level)
+    elif verdict.kind is not Kind.STOPPED and m.mode is not Mode.STOP:
+        if link.verdict != verdict.reason:
+            link.verdict = verdict.reason
+            level = Level.WARNING if verdict.kind is Kind.GRANT else Level.ERROR
+            m.say(f"{m.name} stays {SHOWN[m.mode]} on {m.me}: {verdict.reason}.", level)
         if verdict.heal is not None and verdict.heal.mine and m.work is None:
             heal.propose(m, verdict.heal)
 

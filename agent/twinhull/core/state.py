@@ -168,6 +168,7 @@ class Link:
         offer: a Begin of the peer that waits until the facts are settled here.
         verdict: what was said to people about it.
         healing: this node has proposed that the peer gives way.
+        heal_s: it does not do so again before this time, seconds.
         running_ms: the running time alone that the newest hello here tells.
         news: the peer has said something new, which that running time does not account for yet.
     """
@@ -180,6 +181,7 @@ class Link:
     offer: Begin | None = None
     verdict: str = ""
     healing: bool = False
+    heal_s: float = 0.0
     running_ms: int = 0
     news: bool = False
 
