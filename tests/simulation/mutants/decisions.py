@@ -12,6 +12,7 @@ from twinhull.core import (
     decide,
     events,
     handover,
+    heal,
     host,
     loss,
     machine,
@@ -211,6 +212,13 @@ def _steps(old: Any, new: Any) -> Any:
     return tuple(new if step is old else step for step in machine.STEPS)
 
 
+def _proposed_once(m: Any, choice: Any) -> None:
+    if m.link is not None and not m.link.heal_s:
+        _propose(m, choice)
+
+
+_propose = heal.propose
+
 MUTANTS = (
     Mutant(
         "a late sign of life counts",
@@ -334,5 +342,10 @@ MUTANTS = (
         "given up, but not off",
         "A PRIM that must wait leaves its resource running and its requests open.",
         ((loss, "give_up", _gives_up_running), (alone, "give_up", _gives_up_running)),
+    ),
+    Mutant(
+        "asked to give way only once",
+        "A side that was busy when it should give way after a split brain is never asked again.",
+        ((heal, "propose", _proposed_once),),
     ),
 )

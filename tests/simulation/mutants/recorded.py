@@ -78,6 +78,7 @@ SEEDS: dict[str, int] = {
     "a record's time runs while its worker sleeps": 158980,
     "a late sign of life counts": 170655,
     "a record that comes late counts": 385767,
+    "asked to give way only once": 916993,
     "a node goes on alone before its agent knows": 768755,
     "a disk's failure is forgotten with its record": 416633,
     "a new disk knows of everything": 402917,
