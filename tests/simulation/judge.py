@@ -366,14 +366,17 @@ class Judge:
     def disk_failed(self, node: Node) -> None:
         """A sync of data failed. Only where no other replica is whole may what it should have written be gone.
 
-        So it is where the other one was lost, and this one has decided to go on alone: the error goes up to the VM.
+        So it is where the other one was lost, and this one has decided to go on alone, or the other one is just leaving:
+        the error goes up to the VM.
         """
         for unit in node.units.values():
             record, theirs = self.durable_record(unit), self.durable_record(unit.peer) or unit.peer.record
             if record is None or not record.uptodate:
                 continue
             goes_alone = unit.process is not None and unit.process.machine._module.mode is Mode.ALONE
-            other_lacks = theirs is not None and not theirs.uptodate
+            peer = unit.peer.process
+            leaves = peer is not None and not peer.machine.record.uptodate
+            other_lacks = leaves or (theirs is not None and not theirs.uptodate)
             if not record.peer_may_be_uptodate or goes_alone or other_lacks:
                 unit.touched_s = self._world.schedule.now_s
                 self.case(unit).history.sync_failed()
