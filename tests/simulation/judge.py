@@ -322,15 +322,13 @@ class Judge:
             record: what was durable when he gave the order.
         """
         case = self.case(unit)
-        strict = record is not None and record.uptodate and not record.peer_may_be_uptodate
-        if case.split or not strict:
+        if case.split or not witnessed.went_alone(record):
             case.override = unit
         if self._world.remembers:
             witnessed.overridden(unit, case)
             return
-        theirs = unit.peer.record
-        went_alone = theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate
-        if unit.peer.guest.running or unit.peer.process is not None or went_alone:
+        peer = unit.peer
+        if peer.guest.running or peer.process is not None or witnessed.went_alone(peer.record):
             self._world.person_split = True
 
     def _rebase(self, unit: Unit, case: Case) -> None:
@@ -388,9 +386,8 @@ class Judge:
         Where no witness remembers that the other node was replaced, it goes on; also when its VM only slept. A witness
         with a memory knows: there nobody goes on before a person says so.
         """
-        case, record = self.case(unit), unit.record
-        was_alone = record is not None and record.uptodate and not record.peer_may_be_uptodate
-        if was_alone and not self._world.remembers:
+        case = self.case(unit)
+        if witnessed.went_alone(unit.record) and not self._world.remembers:
             if case.owner is unit and unit.peer.guest.running:
                 self._chosen(unit.peer)
             else:

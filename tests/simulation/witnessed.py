@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinhull.core.memory import WitnessRecord
+from twinhull.core.record import Record
 from twinhull.core.state import Mode
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ ORDERED_T = 3
 """For so long after a person's command a write to the witness may be its consequence, in T."""
 
 
+def went_alone(record: Record | None) -> bool:
+    """Whether it says that this replica alone holds everything."""
+    return record is not None and record.uptodate and not record.peer_may_be_uptodate
+
+
 def overridden(unit: Unit, case: Case) -> None:
     """A person started it by name. The witness holds the other one back, unless that may go on without asking it."""
     world, mine, theirs = unit.world, unit.record, unit.peer.record
@@ -23,10 +29,9 @@ def overridden(unit: Unit, case: Case) -> None:
     taken = key is not None and mine is not None and key.record.may_start == (mine.replica_id,)
     if taken:
         case.taken_by, case.taken_s = unit, world.schedule.now_s
-    went_alone = theirs is not None and theirs.uptodate and not theirs.peer_may_be_uptodate
     process = unit.peer.process
     goes_alone = process is not None and process.machine._module.mode is Mode.ALONE
-    if not taken or went_alone or goes_alone:
+    if not taken or went_alone(theirs) or goes_alone:
         world.person_split = True
 
 

@@ -144,9 +144,7 @@ class Copier:
             runs = page_runs(content)
             self._left_blocks += sum(count for _, count in runs) - self._counts.pop(page)
             unsure = self._desk.activity.unsure(page)
-            self._desk.activity.doubt(
-                page
-            )  # if this copy is interrupted, the next one finds much of it equal
+            self._desk.activity.doubt(page)  # a copy after this one, if it is interrupted, finds much equal
             self._runs.extend((page * PAGE_BLOCKS + first, count, unsure) for first, count in runs)
         first, count, unsure = self._runs.popleft()
         taken = min(count, largest)

@@ -109,9 +109,9 @@ def waits_for(m: Module) -> str:
     verdict = verdict_of(m)
     if verdict is not None and verdict.kind is Kind.SESSION:
         return f"{m.other} to begin" if not verdict.mine else f"{m.other} to accept"
-    if verdict is not None and verdict.kind is Kind.GRANT and not verdict.mine:
-        return f"{m.other}, which asks the witness first"
     if verdict is not None and verdict.kind is Kind.GRANT:
+        if not verdict.mine:
+            return f"{m.other}, which asks the witness first"
         return (
             f"the witness to list {m.me} ({m.witness_trouble or 'asked again and again'}); start --as-primary on "
             f"{m.me} if what the old disk of {m.other} held is lost"
