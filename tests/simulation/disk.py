@@ -18,6 +18,7 @@ UNIT_BYTES = 4096
 SECTOR_BYTES = 512
 MANY_BYTES = 128 << 10
 ZERO_UNIT = bytes(UNIT_BYTES)
+ZEROS = memoryview(bytes(4 << 20))
 
 Content = dict[int, bytes]
 """Units of 4 KiB by number; absent ones are holes."""
@@ -79,16 +80,22 @@ class Inode:
 
     @staticmethod
     def _read_sparse(content: Content, offset: int, length: int) -> bytes:
-        """The same for a long range with little in it."""
-        whole = bytearray(length)
-        for unit, data in content.items():
-            at = unit * UNIT_BYTES - offset
-            if 0 <= at <= length - UNIT_BYTES:
-                whole[at : at + UNIT_BYTES] = data
-            elif -UNIT_BYTES < at < length:
-                start, end = max(at, 0), min(at + UNIT_BYTES, length)
-                whole[start:end] = data[start - at : end - at]
-        return bytes(whole)
+        """The same for a long range with little in it: not put together unit by unit."""
+        begin, end = offset // UNIT_BYTES, (offset + length - 1) // UNIT_BYTES + 1
+        parts: list[bytes | memoryview] = []
+        at = begin
+        for unit in sorted(unit for unit in content if begin <= unit < end):
+            parts += _zeros(unit - at), content[unit]
+            at = unit + 1
+        parts.append(_zeros(end - at))
+        whole = b"".join(parts)
+        skip = offset % UNIT_BYTES
+        return whole if length == len(whole) else whole[skip : skip + length]
+
+
+def _zeros(units: int) -> bytes | memoryview:
+    length = units * UNIT_BYTES
+    return ZEROS[:length] if length <= len(ZEROS) else bytes(length)
 
 
 class DurableFile:

@@ -474,7 +474,7 @@ class Judge:
 
     def _at_most_one(self, unit: Unit, case: Case) -> None:
         world = self._world
-        if not (can_answer(unit) and can_answer(unit.peer)):
+        if not (can_answer(unit.peer) and can_answer(unit)):
             case.both_since_s = None
             return
         if not world.may_split:

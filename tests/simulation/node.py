@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ class Unit:
         """Where its volume lies."""
         return self.node.disk
 
-    @property
+    @functools.cached_property
     def peer(self) -> Unit:
         """The same module on the other node."""
         return self.node.peer.units[self.module]
@@ -291,7 +292,7 @@ class Node:
         self.slow_percent = 0
         self.stuck: list[tuple[Callable[[], None], Process]] = []
 
-    @property
+    @functools.cached_property
     def peer(self) -> Node:
         """The other one."""
         return self.world.nodes["b" if self.name == "a" else "a"]

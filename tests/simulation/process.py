@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import twinhull.core.mirror_copy
+import twinhull.storage.metadata
+import twinhull.storage.rescue
+import twinhull.storage.rescue_format
 import twinhull.worker.disk
 import twinhull.worker.host
 import twinhull.worker.peer
@@ -290,8 +294,12 @@ class Process:
             self._guarded(call)
             while messages:
                 self._guarded(messages.popleft())
-            while not self._guarded(loop.pump):
-                pass
+            while True:
+                try:
+                    loop.pump()
+                    break
+                except DeposedError:
+                    continue
         except DeathError:
             self.at_zero()
         except ViolationError:
@@ -305,13 +313,12 @@ class Process:
         self.world.judge.look(self.unit)
 
     @staticmethod
-    def _guarded(call: Call) -> bool:
-        """Make the call; False: it is stuck in a disk call, and the standby goes on."""
+    def _guarded(call: Call) -> None:
+        """Make the call."""
         try:
             call()
         except DeposedError:
-            return False
-        return True
+            return  # it is stuck in a disk call, and the standby goes on
 
     def hook(self, _what: str) -> None:
         """Before each act that somebody else can see."""
@@ -367,11 +374,19 @@ def fast_digests(data: Any, key: bytes = b"") -> bytes:
     """What `mirror_digests.digests_of` gives, faster for blocks of zeros."""
     if len(data) % BLOCK_BYTES:
         return mirror_digests.digests_of(data, key)
-    view = bytes(data)
+    whole, zero = bytes(data), mirror_digests.zero_digest(key)
     return b"".join(
-        mirror_digests.zero_digest(key) if block == ZERO_BLOCK else mirror_digests.digests_of(block, key)
-        for block in (view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES))
+        zero
+        if whole.startswith(ZERO_BLOCK, at)
+        else mirror_digests.digests_of(whole[at : at + BLOCK_BYTES], key)
+        for at in range(0, len(whole), BLOCK_BYTES)
     )
+
+
+_remembered = functools.lru_cache(maxsize=256)
+_decode_record = _remembered(twinhull.storage.metadata._decode_slot)
+_decode_rescue = _remembered(twinhull.storage.rescue_format.decode_slot)
+"""The judge reads each record and rescue anew; nearly always one of its two slots is as before."""
 
 
 def _protocol(*, cluster: str, module: str, node: str, peer: str) -> StreamProtocol:
@@ -399,6 +414,10 @@ def _not_written(_self: Any, _result: Any) -> None:
     """Results of comparisons are not kept."""
 
 
+def _not_read(_self: Any) -> None:
+    """So there are none of before."""
+
+
 def _loop_of_building(pump: Call, *, stall_s: float, clock: Any) -> SimLoop:
     return SimLoop(Building.process, pump)
 
@@ -418,8 +437,11 @@ def simulated_edges() -> Iterator[None]:
         (twinhull.core.mirror_copy, "digests_of", fast_digests),
         (twinhull.worker.peer, "StreamProtocol", _protocol),
         (Verification, "_write", _not_written),
+        (Verification, "_read_last", _not_read),
         (Verification, "ended", _ended),
         (twinhull.worker.verify, "_now", lambda: "now"),
+        (twinhull.storage.metadata, "_decode_slot", _decode_record),
+        (twinhull.storage.rescue, "decode_slot", _decode_rescue),
     )
     before = [(place, name, getattr(place, name)) for place, name, _ in places]
     for place, name, new in places:

@@ -58,6 +58,7 @@ class RescueJudge:
     def __init__(self, unit: Unit, volume: Volume) -> None:
         self._unit = unit
         self._volume = volume
+        self._places = [(f"rescue-{unit.module}", name) for name in FILES]
         self._known: dict[int, tuple[Inode, Rescue, int]] = {}
         write, discard = volume.write, volume.discard
 
@@ -101,12 +102,11 @@ class RescueJudge:
                 )
 
     def _rescues(self) -> Iterator[Rescue]:
-        unit = self._unit
-        replica = self._volume.record.replica_id.hex()
-        for name in FILES:
-            inode = unit.disk.files.get((f"rescue-{unit.module}", name))
+        files = self._unit.disk.files
+        for place in self._places:
+            inode = files.get(place)
             rescue = self._rescue(inode) if inode is not None else None
-            if rescue is not None and rescue.about.replica == replica:
+            if rescue is not None and rescue.about.replica == self._volume.record.replica_id.hex():
                 yield rescue
 
     def _rescue(self, inode: Inode) -> Rescue | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .life import Life, live
 
-CHUNK = 25
+CHUNK = 50
 SHOWN_EVERY_S = 10.0
 
 

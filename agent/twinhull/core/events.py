@@ -118,7 +118,7 @@ class Heartbeat(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A data frame of the present session arrived (coalesced, at most one each T/20).
+    """A tick, and a data frame of the present session arrived since the one before.
 
     It ends silence; it never renews a lease, because it may answer something sent long ago.
     """

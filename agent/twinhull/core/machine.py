@@ -216,10 +216,10 @@ class Machine:
         """Let follow what follows, until an entire round adds nothing."""
         m = self._module
         for _ in range(MAX_ROUNDS):
-            before = (len(m.out), m.mode, m.host.state, m.work)
+            said, mode, host_state, work = len(m.out), m.mode, m.host.state, m.work
             for step in STEPS:
                 step(m)
-            if before == (len(m.out), m.mode, m.host.state, m.work):
+            if len(m.out) == said and m.mode is mode and m.host.state is host_state and m.work is work:
                 return
         raise RuntimeError(f"{m.name} on {m.me} does not settle in {m.mode}: this is a defect of core")
 

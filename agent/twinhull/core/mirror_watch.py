@@ -57,7 +57,7 @@ class Watch:
         self._looked_s = now_s
 
     def _late(self, since: Since) -> bool:
-        oldest = min((at_s for at_s in since if at_s is not None), default=None)
-        if oldest is None:
+        waiting = [at_s for at_s in since if at_s is not None]
+        if not waiting:
             return False
-        return self._desk.now_s - max(oldest, self.awake_since_s) >= self._desk.write_timeout_s
+        return self._desk.now_s - max(min(waiting), self.awake_since_s) >= self._desk.write_timeout_s

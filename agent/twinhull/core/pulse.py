@@ -93,6 +93,7 @@ def on_hello(m: Module, hello: Hello) -> None:
     m.peer.heard_s = m.now_s
     m.peer.state = hello.state
     m.peer.timeout_s, m.peer.longest_s = hello.timeout_s, hello.longest_s
+    m.agree_on_times()
 
 
 def on_peer_agent(m: Module, event: events.PeerAgentHeard) -> None:

@@ -422,8 +422,24 @@ class Module:
     rescue: RescueKind | None = None
     sentence: str = ""
     out: list[Batch] = field(default_factory=list)
+    timeout_s: float = field(
+        init=False
+    )  # T: the larger one of both nodes rules, as far as both hosts stand it
+    pace_s: float = field(init=False)
+    # The shorter T of both nodes. What is done many times in T keeps this pace, so that it suffices whichever rules.
+
+    def __post_init__(self) -> None:
+        self.agree_on_times()
 
     # ---- names and times -------------------------------------------------------------------------
+
+    def agree_on_times(self) -> None:
+        """Settle T and the pace, once the peer has said what it was told (it did so before there was `longest_s`, too)."""
+        mine, theirs = self.settings, self.peer
+        larger_s = max(mine.timeout_s, theirs.timeout_s)
+        bounds = [longest_s for longest_s in (mine.longest_s, theirs.longest_s) if longest_s is not None]
+        self.timeout_s = min(larger_s, *bounds) if len(bounds) == 2 else larger_s
+        self.pace_s = min(mine.timeout_s, theirs.timeout_s or mine.timeout_s)
 
     @property
     def me(self) -> str:
@@ -444,18 +460,6 @@ class Module:
     def now_s(self) -> float:
         """The time of the event under way."""
         return self.clock.now_s
-
-    @property
-    def timeout_s(self) -> float:
-        """T: the larger one of both nodes rules, as far as both hosts stand it (and both say so)."""
-        larger_s = max(self.settings.timeout_s, self.peer.timeout_s)
-        mine_s, theirs_s = self.settings.longest_s, self.peer.longest_s
-        return larger_s if mine_s is None or theirs_s is None else min(larger_s, mine_s, theirs_s)
-
-    @property
-    def pace_s(self) -> float:
-        """The shorter T of both nodes. What is done many times in T keeps this pace, so that it suffices whichever rules."""
-        return min(self.settings.timeout_s, self.peer.timeout_s or self.settings.timeout_s)
 
     @property
     def second_timeout_s(self) -> float:

@@ -129,7 +129,7 @@ def _decode_body(body: bytes) -> _Slot:
         peer_may_be_uptodate, role, witness, saved, reason_bytes, peer, running_ms, saved_generation,
         saved_session,
     ) = _FIXED.unpack_from(body)  # fmt: skip
-    if flags & ~_THICK or slot_bytes != SLOT_BYTES or any(body[_RESERVED_OFFSET:]):
+    if flags & ~_THICK or slot_bytes != SLOT_BYTES or body[_RESERVED_OFFSET:].strip(b"\0"):
         raise ValueError("flags or reserved bytes")
     if uptodate > 1 or peer_may_be_uptodate > 1 or parent_count > MAX_PARENTS or reason_bytes > REASON_BYTES:
         raise ValueError("a field out of its range")

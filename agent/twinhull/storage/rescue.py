@@ -284,7 +284,8 @@ class Store:
 
     def numbers(self) -> list[int]:
         """Numbers of the rescues, ascending."""
-        return [number for number in range(1, MAX_RESCUES + 1) if self._directory.exists(_file_name(number))]
+        exists = self._directory.exists
+        return [number for number, name in enumerate(_FILE_NAMES[1:], 1) if exists(name)]
 
     def open(self, number: int, *, scan: bool = True) -> Rescue:
         """A rescue. FileNotFoundError; VolumeFormatError for what is none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -247,10 +247,10 @@ class Worker:
     def _tick(self) -> None:
         now_s = self._clock()
         self.loop.stall_s = self._stall_s()
-        if self._heard:
-            self._heard = False
-            self.event(events.Heard())
-        self.event(events.Tick())
+        self.event(
+            events.Heard() if self._heard else events.Tick()
+        )  # either has the machine look at the clock
+        self._heard = False
         self._mirror.tick(now_s)
         # One tick late: by then the machine knows of the one before, and of a sleep that ended with it.
         self._turned_s, self._ticked_s = self._ticked_s, now_s
@@ -280,13 +280,13 @@ class Worker:
 
     def _pump(self) -> None:
         """Perform everything that can be performed now. The only caller of inline disk calls."""
-        waiting, perform = self._effects, self._perform_effect
+        waiting, perform, take = self._effects, self._perform_effect, self._mirror.take
         while True:
             if waiting:
                 effect = waiting.popleft()
                 perform[type(effect)](effect)
-            elif self._take_effects():
-                continue
+            elif taken := take():
+                self._take(taken)
             elif self._events:
                 self._handle(self._events.popleft())
             elif self._batches and not self._persisting:
@@ -312,10 +312,8 @@ class Worker:
         if not refused:
             self._plan_move(event.command, event.arguments)
 
-    def _take_effects(self) -> bool:
-        taken = self._mirror.take()
-        if not taken:
-            return False
+    def _take(self, taken: Iterable[effects.Effect]) -> None:
+        """Send what is to be sent; the rest waits to be performed."""
         sent = works = False
         for effect in taken:
             if type(effect) is effects.SendFrame:
@@ -326,7 +324,6 @@ class Worker:
                 works = works or type(effect) is not effects.Complete
         if sent and works:
             self._stream.flush()  # the peer works while we do; who waits for an answer comes before other frames
-        return True
 
     def _effect_table(self) -> Mapping[type, Callable[[Any], None]]:
         disk, reply = self._disk, self._host.reply

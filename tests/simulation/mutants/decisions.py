@@ -30,11 +30,12 @@ from twinhull.core.state import Mode, Phase, Session
 
 from .kit import Mutant
 
-_relation, _session, _hello, _become_second = (
+_relation, _session, _hello, _become_second, _agree_on_times = (
     decide._relation,
     decide._session,
     session._hello,
     session._become_second,
+    state.Module.agree_on_times,
 )
 
 
@@ -98,8 +99,9 @@ def _outdated_not_recorded(m: Any, new: Any, theirs: Any, verdict: Any) -> None:
     ]
 
 
-def _ruling_t(self: Any) -> float:
-    return float(self.timeout_s)
+def _one_t(m: Any) -> None:
+    _agree_on_times(m)
+    m.pace_s = m.timeout_s
 
 
 def _second_first(self: Any) -> float:
@@ -228,7 +230,7 @@ MUTANTS = (
     Mutant(
         "the lease lasts as long as the longer T",
         "A PRIM answers for the longer T, though a new worker of the other node knows the shorter one alone.",
-        ((state.Module, "pace_s", property(_ruling_t)),),
+        ((state.Module, "agree_on_times", _one_t),),
     ),
     Mutant(
         "promoted while resyncing",
