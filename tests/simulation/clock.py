@@ -199,7 +199,13 @@ class SimLane:
         if self._name == "witness":  # asked now, answered in the middle, heard of at the end
             process.world.schedule.after(delay_s / 2, lambda: early.append(outcome_of(call)))
 
+        due_s = process.world.schedule.now_s + delay_s
+
         def finish() -> None:
+            slept = due_s < process.thawed_s == process.world.schedule.now_s
+            if slept and process.node.rng.chance(50):  # its thread was stopped before the call, too
+                process.world.schedule.after(delay_s, finish, process)
+                return
             if self._uses_disk and process.node.wait_for_disk(finish, process):
                 return
             disk = process.node.disk

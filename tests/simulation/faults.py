@@ -9,7 +9,7 @@ from twinhull.core import events
 
 from .etcd import REFUSED, SILENT, TROUBLES
 from .rng import Rng
-from .tales import TALES, WITNESS_TALES, Fault
+from .tales import RARE, TALES, WITNESS_TALES, Fault
 
 if TYPE_CHECKING:
     from .node import Node, Unit
@@ -461,7 +461,9 @@ def plan(rng: Rng, without: frozenset[str] = frozenset(), *, remembers: bool = F
     """
     if rng.chance(50):
         told_of_it = remembers and rng.chance(50)
-        found = rng.pick(WITNESS_TALES if told_of_it else TALES)(rng)
+        tales = WITNESS_TALES if told_of_it else TALES
+        rare = rng.fork(1)
+        found = rare.pick(RARE)(rare) if rare.chance(20) else rng.pick(tales)(rng)
         if rng.chance(25):
             found += _anything(rng, 1, remembers)
     else:

@@ -364,6 +364,163 @@ TALES: tuple[Callable[[Rng], list[Fault]], ...] = (
 )
 
 
+# ---- what once took a hundred thousand lives to happen ---------------------------------------------------
+
+
+def _at_once(fault: Fault) -> Fault:
+    """Right when its trigger comes, not a moment later."""
+    return fault._replace(draw=fault.draw & ~(3 << 50))
+
+
+def _with_draw(fault: Fault, low: int, high: int, rng: Rng) -> Fault:
+    """Its strength, the lowest six bits of its draw, from a narrower range."""
+    return fault._replace(draw=(fault.draw & ~63) | rng.between(low, high))
+
+
+def unwritten_alone_in_a_slow_network(rng: Rng) -> list[Fault]:
+    """The PRIM cannot record that it goes on alone, and the SECOND, which only was not heard, takes over."""
+    at = _at(rng, 0.6, 0.9)
+    slow = _with_draw(_one(rng, at, "slow-network", "P", _at(rng, 0.85, 1.15)), 48, 63, rng)
+    return [
+        slow,
+        _one(rng, at + 0.01, "disk-record-error", "P"),
+        _one(rng, at + _at(rng, 1.5, 2.5), "calm", "P"),
+    ]
+
+
+def swap_in_vain_on_a_slow_disk(rng: Rng) -> list[Fault]:
+    """The VM is off, what it had asked for is not done yet, and it boots again because the SECOND died."""
+    at = _at(rng, 0.6, 0.9)
+    return [
+        _one(rng, at - _at(rng, 0.03, 0.1), "disk-hangs", "P", _at(rng, 0.15, 0.23)),
+        _one(rng, at, rng.pick(("swap", "swap", "stopstart")), "P"),
+        _one(rng, at + _at(rng, 0.03, 0.08), "kill", "S"),
+        _one(rng, at + _at(rng, 1.0, 2.0), "calm", "P"),
+    ]
+
+
+def asleep_for_nearly_t(rng: Rng) -> list[Fault]:
+    """The PRIM sleeps for less than T, but longer than a new worker of the other node waits that knows a shorter T."""
+    at = _at(rng, 0.6, 0.8)
+    return [
+        _one(rng, at, "freeze-node", "P", _at(rng, 0.78, 0.96)),
+        _one(rng, at + _at(rng, 0.04, 0.17), rng.pick(("kill", "kill", "power")), "S", 0.01),
+        _one(rng, at + 2.2, "calm", "P"),
+    ]
+
+
+def asleep_at_a_record(rng: Rng) -> list[Fault]:
+    """The PRIM sleeps while a record is on its way to its disk."""
+    at = _at(rng, 0.6, 0.8)
+    moment = rng.pick(("P: PRIM confirming", "P: PRIM recording"))
+    return [
+        _one(rng, at, rng.pick(("stop", "kill", "power")), "S", _at(rng, 0.1, 0.5)),
+        _at_once(_one(rng, at + 0.05, "freeze-node", "P", _at(rng, 1.2, 2.0), moment)),
+        _one(rng, at + 2.5, "calm", "S"),
+    ]
+
+
+def signs_of_the_dead(rng: Rng) -> list[Fault]:
+    """Signs of life are under way for long, and both nodes lose power meanwhile."""
+    at, span = _at(rng, 0.5, 0.7), _at(rng, 1.5, 2.2)
+    slow = _with_draw(_one(rng, at, "slow-network", "P", span), 32, 36, rng)
+    return [
+        slow,
+        _one(rng, at + span + _at(rng, -0.05, 0.02), "power-both", "S", _at(rng, 0.02, 0.1)),
+        _one(rng, at + span + 3.0, "calm", "P"),
+    ]
+
+
+def order_on_a_disk_that_hangs(rng: Rng) -> list[Fault]:
+    """A node is started by name while its disk answers nothing for longer than a record may take."""
+    at, node = _at(rng, 0.7, 0.9), rng.pick(("P", "S"))
+    cut_at = at + _at(rng, 0.4, 0.8)
+    hangs_at = cut_at + _at(rng, 1.3, 2.0)
+    return [
+        _one(rng, at, "stop", "S", _at(rng, 0.8, 1.2)),
+        _one(rng, cut_at, "cut", "P", 5.0),
+        _one(rng, hangs_at, "disk-hangs", node, _at(rng, 1.1, 1.6)),
+        _one(rng, hangs_at + _at(rng, 0.05, 0.3), "as-primary", node),
+        _one(rng, hangs_at + 2.6, "calm", "P"),
+    ]
+
+
+def busy_when_it_should_give_way(rng: Rng) -> list[Fault]:
+    """A split brain meets when one side is in the middle of something else."""
+    at, span = _at(rng, 0.6, 0.8), _at(rng, 1.4, 2.2)
+    return [
+        _one(rng, at, "cut", "P", span),
+        _one(
+            rng,
+            at + span + _at(rng, -0.1, 0.5),
+            rng.pick(("stopstart", "restart")),
+            rng.pick(("P", "S")),
+            0.2,
+        ),
+        _one(rng, at + span + 1.5, "calm", "P"),
+    ]
+
+
+def dies_as_soon_as_it_is_alone(rng: Rng) -> list[Fault]:
+    """The PRIM goes on alone and dies at once, and the other one wakes."""
+    at = _at(rng, 0.6, 0.8)
+    return [
+        _one(rng, at, "freeze", "S", _at(rng, 0.82, 1.0)),
+        _one(rng, at + 0.02, "kill", "P", 0.1, "P: ALONE"),
+        _one(rng, at + 2.0, "calm", "P"),
+    ]
+
+
+def disk_that_cannot_say_that_it_failed(rng: Rng) -> list[Fault]:
+    """The SECOND's disk fails a flush and the record of that, and the PRIM dies before it knows what to do."""
+    at = _at(rng, 0.6, 0.8)
+    late = at + _at(rng, 0.3, 0.6)
+    return [
+        _one(rng, at, "swap", "P"),
+        _one(rng, late, "disk-record-error", "P"),
+        _one(rng, late + 0.01, "disk-flush-error", "P"),
+        _at_once(_one(rng, late + 0.02, rng.pick(("kill", "power")), "S", _at(rng, 0.05, 0.4), "S: HOLD")),
+        _one(rng, late + 2.0, "calm", "P"),
+    ]
+
+
+def successor_with_a_new_disk(rng: Rng) -> list[Fault]:
+    """The PRIM sleeps through its own replacement, and its successor's disk is replaced by a blank one."""
+    at, span = _at(rng, 0.7, 1.1), _at(rng, 1.3, 2.1)
+    return [
+        _one(rng, at, "freeze-node", "P", span),
+        _one(rng, at + span - _at(rng, -0.1, 0.3), "disk-replaced", "S", _at(rng, 0.1, 0.4)),
+        _one(rng, at + span + 1.0, "calm", "P"),
+    ]
+
+
+def woken_behind_a_cut(rng: Rng) -> list[Fault]:
+    """The PRIM sleeps through its own replacement and wakes cut off, and its successor dies before the two have met."""
+    at, span = _at(rng, 0.6, 1.0), _at(rng, 1.3, 1.8)
+    return [
+        _one(rng, at, "cut", "P", 7.0),
+        _one(rng, at - _at(rng, 0.02, 0.2), "freeze-node", "P", span),  # it wakes with something left to read
+        _one(rng, at + span + _at(rng, 0.1, 0.7), rng.pick(("power", "power", "kill")), "S", 5.0),
+        _one(rng, at + span + 3.5, "calm", "P"),
+    ]
+
+
+RARE: tuple[Callable[[Rng], list[Fault]], ...] = (
+    *(unwritten_alone_in_a_slow_network,) * 2,
+    *(swap_in_vain_on_a_slow_disk,) * 4,
+    *(asleep_for_nearly_t,) * 6,
+    asleep_at_a_record,
+    *(signs_of_the_dead,) * 4,
+    order_on_a_disk_that_hangs,
+    *(busy_when_it_should_give_way,) * 2,
+    *(dies_as_soon_as_it_is_alone,) * 2,
+    disk_that_cannot_say_that_it_failed,
+    successor_with_a_new_disk,
+    *(woken_behind_a_cut,) * 3,
+)
+"""Those that lead to their end seldom come more often."""
+
+
 # ---- with a witness that has a memory ------------------------------------------------------------------
 
 

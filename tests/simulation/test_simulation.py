@@ -121,6 +121,11 @@ def test_there_are_enough_deliberate_bugs() -> None:
     assert len({mutant.name for mutant in ALL}) == len(ALL)
 
 
+def test_each_of_them_is_found_soon() -> None:
+    assert SEEDS.keys() == {mutant.name for mutant in ALL}
+    assert max(SEEDS.values()) < 20_000
+
+
 @pytest.mark.parametrize("name", SEEDS)
 def test_deliberate_bug_is_found(name: str) -> None:
     with by_name(name).at_work():

@@ -70,6 +70,8 @@ def green(unit: Unit, process: Process) -> None:
     began_s = unit.node.true_past(session.began_s) if session is not None else 0.0
     if world.etcd.touched_s >= began_s or record.generation is None or peer is None:
         return
+    if process.thawed_s == world.schedule.now_s:
+        return  # it reads what it was told before it slept, and serves nobody before it has heard the other one
     where = f"{unit.module} is green on {unit.node.name}"
     both = {record.replica_id, peer.replica_id}
     if key is None or set(key.record.may_start) != both or key.record.generation != record.generation.id:
