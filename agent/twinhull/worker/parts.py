@@ -9,12 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinhull import log as logs
 from twinhull.checkers import make_checkers
 from twinhull.checkers.witness import Question, make_witness
-from twinhull.checkers.witness.etcd import EtcdWitness, key_of, make_context, parse_endpoint
 from twinhull.checkers.witness.none import NoWitness
 from twinhull.clock import boot_clock_s
 from twinhull.config import (
@@ -57,6 +56,9 @@ from .places import (
 from .resource_parts import LAUNCHER, build_attacher, build_moves, build_resource, guest_of
 from .verify import VerifyParts, name_files
 from .worker import Parts
+
+if TYPE_CHECKING:
+    from twinhull.checkers.witness.etcd import EtcdWitness
 
 LOCK_PATIENCE_S = 60.0
 LOCK_POLL_S = 0.1
@@ -185,6 +187,8 @@ def stream_settings(node: NodeConfig, cluster: ClusterConfig, module: ModuleConf
 def check_witness_files(witness: WitnessConfig) -> None:
     """Raises ConfigError when this host cannot use the certificates of the etcd witness; others need none."""
     if witness.kind is WitnessKind.ETCD:
+        from twinhull.checkers.witness.etcd import make_context
+
         make_context(Path(str(witness.ca)), Path(str(witness.cert)), Path(str(witness.key)))
 
 
@@ -196,6 +200,9 @@ def build_memory(cluster: ClusterConfig, module: str) -> EtcdWitness | None:
     witness = cluster.witness
     if witness.kind is not WitnessKind.ETCD:
         return None
+    # Here, because a worker without it can do without the memory that HTTP takes.
+    from twinhull.checkers.witness.etcd import EtcdWitness, key_of, make_context, parse_endpoint
+
     ca, cert, key = Path(str(witness.ca)), Path(str(witness.cert)), Path(str(witness.key))
     return EtcdWitness(
         [parse_endpoint(endpoint) for endpoint in witness.endpoints],

@@ -10,7 +10,6 @@ from twinhull.errors import ConfigError
 
 from .base import Witness
 from .none import NoWitness
-from .ping import PingWitness
 
 
 class WitnessShape(Protocol):
@@ -44,6 +43,9 @@ def make_witness(cluster: ClusterShape, node: str) -> Witness:
     if kind is WitnessKind.NONE:
         return NoWitness()
     if kind is WitnessKind.PING:
+        # Here, because what it asks with takes 2 MiB of every worker's memory.
+        from .ping import PingWitness
+
         return PingWitness(
             tuple(cluster.witness.addresses),
             own=tuple(cluster.nodes[node].addresses.values()),
