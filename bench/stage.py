@@ -33,8 +33,8 @@ from bench.works import GLUSTER, LIMIT, LOCAL, QEMU, TGT, TWINHULL, Group
 MB = 1e6
 SCATTERED_BYTES = 32 << 20
 WHOLE_BYTES = 2 << 30
-LONGER = 8
-"""A copy during which writes are measured must last: so many times the file of the other works."""
+MEANWHILE_S = 2.0
+"""For so long writes are measured while that is copied, which must take longer."""
 MODULES = 32
 MODULE_FILE_BYTES = 64 << 20
 TIB = 1 << 40
@@ -206,7 +206,7 @@ class Stage:
         )
         pair.forget_replica(pair.secondary)
         pair.wait_copying()
-        argv = fio.command("write-4k", [pair.target], self._seconds)
+        argv = fio.command("write-4k", [pair.target], min(self._seconds, MEANWHILE_S))
         taken = fio.sample("write-4k", pair.run(argv, OPEN_TIMEOUT_S))
         copying = pair.is_copying()
         pair.wait_green()
