@@ -147,7 +147,7 @@ class PeerAgentHeard(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Time passed. Comes every T/20, never later than T/5 after the last event.
+    """Time passed. Comes every T/20 (`Heard` may take its place), never later than T/5 after the last event.
 
     The shell has read everything that had arrived before it, unless it has only just woken (the machine
     notices the gap itself).

@@ -422,11 +422,8 @@ class Module:
     rescue: RescueKind | None = None
     sentence: str = ""
     out: list[Batch] = field(default_factory=list)
-    timeout_s: float = field(
-        init=False
-    )  # T: the larger one of both nodes rules, as far as both hosts stand it
+    timeout_s: float = field(init=False)
     pace_s: float = field(init=False)
-    # The shorter T of both nodes. What is done many times in T keeps this pace, so that it suffices whichever rules.
 
     def __post_init__(self) -> None:
         self.agree_on_times()
@@ -434,7 +431,11 @@ class Module:
     # ---- names and times -------------------------------------------------------------------------
 
     def agree_on_times(self) -> None:
-        """Settle T and the pace, once the peer has said what it was told (it did so before there was `longest_s`, too)."""
+        """Settle T and the pace; again whenever the peer has said what its own are.
+
+        `timeout_s` is T: the larger one of both nodes rules, as far as both hosts stand it (and both say so). `pace_s` is
+        the shorter T of both: what is done many times in T keeps this pace, so that it suffices whichever rules.
+        """
         mine, theirs = self.settings, self.peer
         larger_s = max(mine.timeout_s, theirs.timeout_s)
         bounds = [longest_s for longest_s in (mine.longest_s, theirs.longest_s) if longest_s is not None]

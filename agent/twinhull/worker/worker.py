@@ -247,9 +247,7 @@ class Worker:
     def _tick(self) -> None:
         now_s = self._clock()
         self.loop.stall_s = self._stall_s()
-        self.event(
-            events.Heard() if self._heard else events.Tick()
-        )  # either has the machine look at the clock
+        self.event(events.Heard() if self._heard else events.Tick())
         self._heard = False
         self._mirror.tick(now_s)
         # One tick late: by then the machine knows of the one before, and of a sleep that ended with it.
