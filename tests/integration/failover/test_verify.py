@@ -228,8 +228,14 @@ def test_a_comparison_ends_with_its_connection_and_says_so_and_the_module_runs_o
 def test_a_comparison_goes_on_while_the_agent_restarts(pair: Pair) -> None:
     primary, secondary = pair.primary, pair.secondary
     runs = pair.status(primary)["verify"]["runs"]
+
+    def begun() -> bool:
+        verify = pair.status(primary)["verify"]
+        return bool(verify["running"]) or verify["runs"] > runs
+
     with pair.frozen(secondary, WORKER):
         pair.call(primary, "verify", {"module": MODULE})
+        wait_until("the comparison to begin", begun, PATIENCE_S)
         pair.kill_agent(primary)
 
     def over() -> bool:

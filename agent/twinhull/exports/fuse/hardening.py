@@ -6,6 +6,7 @@ If the kernel, short of memory, wrote our volume's dirty pages to get one for us
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,10 +26,13 @@ def sit_under_page_cache() -> list[str]:
       block I/O, and its own writes are not throttled behind the volume's dirty pages (prctl(2), Linux 5.6).
     - mlockall: what is mapped now is brought in and held; what comes later is held as soon as it is touched
       (MCL_ONFAULT), so that growing stays cheap. Only where no limit could make a later allocation fail.
+    - Other threads go on while a program that is started is being read, from this volume perhaps: Python before 3.11.4
+      (Debian 12 has 3.11.2) stops them all for that (https://github.com/python/cpython/issues/104372).
     - The OOM killer spares the process. Children inherit that: start them with `choom -n 0 --`.
 
     Returns a sentence for each step that this host denies: how the process is at risk and what to do.
     """
+    _start_programs_beside_others()
     return [warning for step in (_flush_io, _hold_memory, _outlive_others) if (warning := step())]
 
 
@@ -39,6 +43,12 @@ def parse_effective_capabilities(status: str) -> int:
         if name == "CapEff":
             return int(value, 16)
     return 0
+
+
+def _start_programs_beside_others() -> None:
+    """With fork(2) instead of vfork(2), which holds the interpreter until the child has begun its program."""
+    if sys.version_info < (3, 11, 4):
+        subprocess._USE_VFORK = False  # type: ignore[misc]
 
 
 def _flush_io() -> str:
