@@ -19,7 +19,6 @@ from twinhull.core.record import Record, Role, WitnessKind
 from twinhull.core.requests import Op, Request
 from twinhull.core.settings import Keep
 from twinhull.core.state import Mode, Phase
-from twinhull.storage import metadata
 from twinhull.storage.actlog import ActivityLog
 from twinhull.storage.bitmap import BitmapFile
 from twinhull.storage.metadata import Metadata
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from .world import World
 
 BLOCK_UNITS = 8
-METADATA_UNITS = range(metadata.FILE_BYTES // UNIT_BYTES)
 EXTENT_BLOCKS = 128
 DOUBT = (Mode.HOLD, Mode.ASKING)
 UNSETTLED = -1  # no value of a sector: what is durable there may change yet with the next loss of power
@@ -88,7 +86,6 @@ class Judge:
         self.violations: list[str] = []
         self.acked = 0
         self.flushed = 0
-        self._decoded: dict[tuple[tuple[bytes, ...], bytes | None], tuple[Record, int]] = {}
 
     def case(self, unit: Unit) -> Case:
         """Of its module."""
@@ -419,14 +416,10 @@ class Judge:
         directory = DurableDirectory(unit.disk, unit.module)
         noted = (unit.module, UNCONFIRMED_FILE) in unit.disk.files
         void = _noted(directory) if noted else None  # type: ignore[arg-type]
-        content = tuple(inode.durable.get(number, ZERO) for number in METADATA_UNITS)
-        known = self._decoded.get((content, void))
-        if known is None:
-            found = Metadata.load(DurableFile(inode), directory.name, void)  # type: ignore[arg-type]
-            known = self._decoded[content, void] = found.record, found.sequence
-        unit.record, unit.record_sequence = known
-        if known[0].uptodate and (unit.module, DOUBTFUL_FILE) in unit.disk.files:
-            unit.record = dataclasses.replace(known[0], uptodate=False)
+        found = Metadata.load(DurableFile(inode), directory.name, void)  # type: ignore[arg-type]
+        unit.record, unit.record_sequence = found.record, found.sequence
+        if found.record.uptodate and (unit.module, DOUBTFUL_FILE) in unit.disk.files:
+            unit.record = dataclasses.replace(found.record, uptodate=False)
 
     def _recorded(self, unit: Unit) -> None:
         """Promise 5: what is durable on one node never contradicts what is durable on the other."""
